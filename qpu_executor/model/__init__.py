@@ -1,0 +1,1 @@
+"""Frozen values that every layer speaks. No I/O, no clock, no third-party package."""
