@@ -1,0 +1,41 @@
+"""How many shots a chunk gets, and how fast a QPU is. Pure functions."""
+
+from __future__ import annotations
+
+from qpu_executor.model.values import QpuSpec
+
+RATE_WEIGHT = 0.3
+"""Weight of the newest measurement: about the last six chunks count."""
+
+
+def chunk_shots(
+    remaining: int, *, divisible: bool, chunk_s: float, rate_hz: float | None, qpu: QpuSpec
+) -> int:
+    """Shots of the next chunk of a task with `remaining` > 0 shots to go.
+
+    An indivisible task goes in one chunk. A divisible one gets what the QPU
+    takes in `chunk_s` seconds at `rate_hz` (None: unknown, everything), within
+    the QPU's limits. Below the QPU's minimum the minimum is sent, and what comes
+    beyond the task's shots is surplus. A rest that would be below the minimum is
+    avoided where the maximum allows it.
+    """
+    if not divisible:
+        return remaining
+    least = qpu.min_chunk_shots
+    most = max(least, remaining if qpu.max_chunk_shots is None else qpu.max_chunk_shots)
+    wanted = remaining if rate_hz is None else min(remaining, round(chunk_s * rate_hz))
+    shots = min(max(wanted, least, 1), most)
+    if 0 < remaining - shots < least:
+        return remaining if remaining <= most else max(least, remaining - least)
+    return shots
+
+
+def measured_shot_s(before: float | None, shots: int, device_s: float) -> float | None:
+    """Seconds a shot, after a chunk of `shots` took `device_s` seconds on the device.
+
+    An exponentially weighted mean; a chunk without shots or duration says nothing.
+    """
+    if shots <= 0 or device_s <= 0.0:
+        return before
+    newest = device_s / shots
+    return newest if before is None else before + RATE_WEIGHT * (newest - before)

@@ -1,0 +1,108 @@
+"""Why a task waits, and how many go before it: computed when somebody asks. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qpu_executor.model.states import QpuState, TaskState, WaitReason
+from qpu_executor.model.values import Instant
+from qpu_executor.scheduling.queue import Queue
+from qpu_executor.scheduling.state import CoreState, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """`position`: tasks, waiting or running, that the ordering puts before this one on a
+    QPU that it can use (None while it is held: it has no place). `detail`: the QPU's own words.
+    """
+
+    reason: WaitReason
+    position: int | None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class QpuView:
+    """A QPU as the core sees it. `rate_hz`: measured, else expected, else None.
+
+    `running`: ids of the tasks with a chunk there; `waiting`: tasks that could go there.
+    """
+
+    name: str
+    state: QpuState
+    reason: str
+    slots: int
+    running: tuple[int, ...]
+    waiting: int
+    rate_hz: float | None
+
+
+def waiting(state: CoreState, queue: Queue, task_id: int, now: Instant) -> Waiting | None:
+    """Why a task waits; None if it runs or isn't alive."""
+    task = state.tasks.get(task_id)
+    if task is None or task.state is TaskState.RUNNING:
+        return None
+    if task.state is TaskState.HELD:
+        return Waiting(WaitReason.JOB_HELD, None)
+    reason, detail = _reason(state, queue, task, now)
+    return Waiting(reason, position(state, queue, task, now), detail)
+
+
+def wait_reason(state: CoreState, queue: Queue, task_id: int, now: Instant) -> WaitReason | None:
+    """Why a task waits, without its position: cheap enough for every row of a listing."""
+    task = state.tasks.get(task_id)
+    if task is None or task.state is TaskState.RUNNING:
+        return None
+    if task.state is TaskState.HELD:
+        return WaitReason.JOB_HELD
+    return _reason(state, queue, task, now)[0]
+
+
+def position(state: CoreState, queue: Queue, task: Task, now: Instant) -> int:
+    """How many tasks go before a queued task. Cost grows with the answer and the buckets."""
+    assert task.entry is not None
+    mine = (queue.key(task.bucket, now), task.entry)
+    usable = set(task.bucket.needs.qpus)
+    before = 0
+    for _, bucket in queue.buckets():
+        if usable.isdisjoint(bucket.needs.qpus):
+            continue
+        key = queue.key(bucket, now)
+        if key < mine[0]:
+            before += bucket.queued
+        elif key == mine[0]:
+            before += sum(1 for _ in queue.waiting(bucket, below=task.entry))
+    for name in sorted(usable):
+        qpu = state.qpus.get(name)
+        for other_id in qpu.running if qpu is not None else ():
+            other = state.tasks[other_id]
+            before += (queue.key(other.bucket, now), other.entry or ()) < mine
+    return before
+
+
+def view(state: CoreState, queue: Queue, name: str) -> QpuView | None:
+    """A QPU as the core sees it; None if it isn't registered."""
+    qpu = state.qpus.get(name)
+    if qpu is None or not qpu.registered:
+        return None
+    waits = sum(bucket.queued for _, bucket in queue.buckets() if name in bucket.needs.qpus)
+    return QpuView(
+        name, qpu.state, qpu.reason, qpu.spec.slots, tuple(qpu.running), waits, qpu.rate_hz
+    )
+
+
+def _reason(state: CoreState, queue: Queue, task: Task, now: Instant) -> tuple[WaitReason, str]:
+    """As Slurm says it: Resources for the next in line at a QPU, Priority behind it."""
+    qpus = [state.qpus[name] for name in task.bucket.needs.qpus if name in state.qpus]
+    qpus = [qpu for qpu in qpus if qpu.registered]
+    if not qpus:
+        return WaitReason.NO_COMPATIBLE_QPU, "none of its QPUs is registered"
+    up = [qpu for qpu in qpus if qpu.up]
+    if up:
+        heads = [queue.best(qpu.spec.name, now) for qpu in up]
+        first = any(head is not None and head[1] == task.entry for head in heads)
+        return (WaitReason.RESOURCES if first else WaitReason.PRIORITY), ""
+    detail = "; ".join(f"{qpu.spec.name}: {qpu.reason}" for qpu in qpus if qpu.reason)
+    if any(qpu.state is QpuState.DRAINING for qpu in qpus):
+        return WaitReason.QPU_DRAINING, detail
+    return WaitReason.QPU_DOWN, detail

@@ -1,0 +1,313 @@
+"""The scheduling core's one door: events in, commands out.
+
+A task's walk: `TaskSubmitted` lets it wait, `Placement.fill` gives it to a QPU
+with room and sends a chunk, `ChunkFinished` counts the shots, and
+`Placement.go_on` decides whether it ends, goes on, or gives way to one that goes
+before it. Equal events at equal instants give equal commands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from qpu_executor.errors import InternalError
+from qpu_executor.model.events import (
+    ChunkFinished,
+    ChunkLost,
+    ChunkRefused,
+    ChunkStarted,
+    ChunkStopped,
+    ChunkUnanswered,
+    ClassesChanged,
+    Event,
+    QpuRegistered,
+    QpuReported,
+    TaskCancelAsked,
+    TaskHoldAsked,
+    TaskReleaseAsked,
+    TaskSubmitted,
+    WokenUp,
+)
+from qpu_executor.model.states import ChunkState, TaskState, WaitReason
+from qpu_executor.model.values import ChunkId, Instant, TaskSpec
+from qpu_executor.scheduling.chunking import measured_shot_s
+from qpu_executor.scheduling.commands import Command
+from qpu_executor.scheduling.explain import QpuView, Waiting, view, wait_reason, waiting
+from qpu_executor.scheduling.ordering import Ordering, Priority
+from qpu_executor.scheduling.placement import Placement
+from qpu_executor.scheduling.queue import Queue
+from qpu_executor.scheduling.recorder import Recorder
+from qpu_executor.scheduling.restore import StoredChunk, rebuild
+from qpu_executor.scheduling.selfcheck import check_core
+from qpu_executor.scheduling.state import CoreState, Qpu, Task
+
+DEFAULT_MAX_FAULTS = 3
+"""Consecutive device faults after which a task is FAILED."""
+
+
+class Scheduler:
+    """Decides which shots a QPU takes next. After an InternalError, discard it and rebuild."""
+
+    def __init__(
+        self, *, ordering: Ordering | None = None, max_faults: int = DEFAULT_MAX_FAULTS
+    ) -> None:
+        self._ordering: Ordering = Priority() if ordering is None else ordering
+        self._max_faults = max_faults
+        self._state = CoreState()
+        self._queue = Queue(self._state.tasks, self._ordering)
+        self._recorder = Recorder()
+        self._placement = Placement(self._state, self._queue, self._recorder)
+        self._now: Instant = 0
+        self._restored = False
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            ClassesChanged: self._classes_changed,
+            QpuRegistered: self._qpu_registered,
+            QpuReported: self._qpu_reported,
+            TaskSubmitted: self._task_submitted,
+            TaskCancelAsked: self._cancel_asked,
+            TaskHoldAsked: self._hold_asked,
+            TaskReleaseAsked: self._release_asked,
+            ChunkStarted: self._chunk_started,
+            ChunkFinished: self._chunk_finished,
+            ChunkStopped: self._chunk_stopped,
+            ChunkLost: self._chunk_lost,
+            ChunkRefused: self._chunk_refused,
+            ChunkUnanswered: self._chunk_unanswered,
+            WokenUp: self._woken_up,
+        }
+
+    # -- the door ---------------------------------------------------------------
+
+    def handle(self, event: Event, now: Instant) -> list[Command]:
+        """Take in what happened and say what to do, in the order in which to do it.
+
+        Events about tasks that have ended or about chunks that have ended give
+        no commands. Raises InternalError if `now` goes back, or if the event
+        can't be (a task submitted twice, a chunk that was never sent).
+        """
+        if now < self._now:
+            raise InternalError(f"time went back from {self._now} to {now} us", where=str(event))
+        handler = self._handlers.get(type(event))
+        if handler is None:
+            raise InternalError(f"not an event of the core: {event!r}")
+        self._now = now
+        commands = self._recorder.begin()
+        handler(event)
+        if self._restored:
+            self._restored = False
+            self._placement.fill(tuple(self._state.qpus), self._now)
+        return commands
+
+    def next_wakeup(self) -> Instant | None:
+        """When to post `WokenUp` at the latest; None: nothing waits for a moment in time."""
+        return self._ordering.next_change(self._now)
+
+    def restore(
+        self,
+        task: TaskSpec,
+        state: TaskState,
+        *,
+        shots_done: int,
+        faults: int,
+        chunk: StoredChunk | None,
+        next_chunk_n: int,
+    ) -> None:
+        """Take back a stored task that hasn't ended, without a command.
+
+        `chunk`: the one that was out, if any; `faults`: its consecutive device
+        faults. Waiting tasks are looked at with the next event. What was asked
+        of the task before (cancel, hold of a running one) is posted again as
+        events. Raises InternalError for what can't have been stored.
+        """
+        rebuild(
+            self._state,
+            self._queue,
+            self._now,
+            task,
+            state,
+            shots_done=shots_done,
+            faults=faults,
+            stored=chunk,
+            next_chunk_n=next_chunk_n,
+        )
+        self._restored = True
+
+    # -- views ------------------------------------------------------------------
+
+    def waiting(self, task_id: int) -> Waiting | None:
+        """Why a task waits now and how many go before it; None if it runs or isn't alive."""
+        return waiting(self._state, self._queue, task_id, self._now)
+
+    def reason(self, task_id: int) -> WaitReason | None:
+        """Why a task waits now; None if it runs or isn't alive. Cheap, unlike `waiting`."""
+        return wait_reason(self._state, self._queue, task_id, self._now)
+
+    def qpu(self, name: str) -> QpuView | None:
+        """A QPU as the core sees it; None if it isn't registered."""
+        return view(self._state, self._queue, name)
+
+    def check(self) -> None:
+        """Check the core's laws and indexes; cost grows with the tasks. Raises InternalError."""
+        check_core(self._state, self._queue, self._now, settled=not self._restored)
+
+    # -- the site ---------------------------------------------------------------
+
+    def _classes_changed(self, event: ClassesChanged) -> None:
+        self._state.classes = {one.name: one for one in event.classes}
+        self._queue.reclass(self._state.classes, self._now)
+
+    def _qpu_registered(self, event: QpuRegistered) -> None:
+        qpu = self._state.qpu(event.qpu.name)
+        qpu.spec = event.qpu
+        qpu.registered = True
+        qpu.overhang = len(qpu.running)
+        qpu.state, qpu.reason = event.qpu.state, event.qpu.reason
+        self._open_or_close(qpu)
+
+    def _qpu_reported(self, event: QpuReported) -> None:
+        qpu = self._state.qpus.get(event.qpu)
+        if qpu is None or not qpu.registered:
+            raise InternalError("a state was reported before the QPU joined", where=event.qpu)
+        qpu.state, qpu.reason = event.state, event.reason
+        self._open_or_close(qpu)
+
+    def _open_or_close(self, qpu: Qpu) -> None:
+        if qpu.up:
+            self._queue.open(qpu.spec.name, self._now)
+            self._placement.fill((qpu.spec.name,), self._now)
+        else:
+            self._queue.close(qpu.spec.name)
+
+    def _woken_up(self, event: WokenUp) -> None:
+        self._queue.refresh(self._now)
+        self._placement.fill(tuple(self._state.qpus), self._now)
+
+    # -- what is asked of tasks ---------------------------------------------------
+
+    def _task_submitted(self, event: TaskSubmitted) -> None:
+        spec = event.task
+        if spec.task_id in self._state.tasks:
+            raise self._recorder.story.error("submitted twice", spec.task_id)
+        task = self._queue.admit(spec, self._state.job_class(spec.job_class))
+        if spec.held:
+            self._recorder.task(task, TaskState.HELD)
+        else:
+            self._placement.make_ready(task, self._now)
+
+    def _cancel_asked(self, event: TaskCancelAsked) -> None:
+        task = self._state.tasks.get(event.task_id)
+        if task is None:
+            return
+        if task.chunk is not None:
+            task.cancel_asked = True
+            self._recorder.stop(task.chunk, event.reason or "cancelled")
+            return
+        self._placement.stop_waiting(task, self._now, TaskState.CANCELLED)
+        self._queue.forget(task)
+
+    def _hold_asked(self, event: TaskHoldAsked) -> None:
+        task = self._state.tasks.get(event.task_id)
+        if task is None:
+            return
+        if task.state is TaskState.RUNNING:
+            task.hold_asked = True
+        elif task.state is TaskState.QUEUED:
+            self._placement.stop_waiting(task, self._now, TaskState.HELD)
+
+    def _release_asked(self, event: TaskReleaseAsked) -> None:
+        task = self._state.tasks.get(event.task_id)
+        if task is None:
+            return
+        task.hold_asked = False
+        if task.state is TaskState.HELD:
+            self._placement.make_ready(task, self._now)
+
+    # -- what QPUs say about chunks -------------------------------------------------
+
+    def _out(self, chunk: ChunkId) -> Task | None:
+        """The task whose chunk is out under this id; None if that chunk has ended."""
+        task = self._state.tasks.get(chunk.task_id)
+        if task is None:
+            return None
+        if chunk.n >= task.next_n:
+            raise self._recorder.story.error(f"chunk {chunk.n} was never sent", chunk.task_id)
+        return task if task.chunk is not None and task.chunk.id.n == chunk.n else None
+
+    def _chunk_started(self, event: ChunkStarted) -> None:
+        task = self._out(event.chunk)
+        if task is None or task.chunk is None or task.chunk.state is ChunkState.RUNNING:
+            return
+        self._recorder.chunk(task.chunk, ChunkState.RUNNING)
+
+    def _chunk_unanswered(self, event: ChunkUnanswered) -> None:
+        task = self._out(event.chunk)
+        if task is None or task.chunk is None or task.chunk.state is ChunkState.UNKNOWN:
+            return
+        self._recorder.chunk(task.chunk, ChunkState.UNKNOWN, reason=event.reason)
+
+    def _chunk_finished(self, event: ChunkFinished) -> None:
+        task = self._out(event.chunk)
+        if task is None:
+            return
+        if event.shots > 0:
+            self._count(task, ChunkState.FINISHED, event.shots, event.device_s)
+        else:
+            self._lose(task, "the QPU ended the chunk without a shot", fault=True)
+
+    def _chunk_stopped(self, event: ChunkStopped) -> None:
+        task = self._out(event.chunk)
+        if task is not None:
+            self._count(task, ChunkState.STOPPED, event.shots, event.device_s)
+
+    def _chunk_lost(self, event: ChunkLost) -> None:
+        task = self._out(event.chunk)
+        if task is not None:
+            self._lose(task, event.reason, fault=event.fault)
+
+    def _chunk_refused(self, event: ChunkRefused) -> None:
+        task = self._out(event.chunk)
+        if task is None:
+            return
+        qpu = self._end_chunk(task, ChunkState.LOST, 0, event.reason)
+        if task.cancel_asked:
+            self._recorder.task(task, TaskState.CANCELLED)
+        else:
+            self._recorder.task(task, TaskState.FAILED, error=event.reason, permanent=True)
+        self._queue.forget(task)
+        self._placement.fill((qpu.spec.name,), self._now)
+
+    # -- the end of a chunk -----------------------------------------------------------
+
+    def _count(self, task: Task, state: ChunkState, shots: int, device_s: float) -> None:
+        """The chunk delivered shots: those that the task still needs count, the rest is surplus."""
+        counted = min(max(shots, 0), task.remaining)
+        qpu = self._end_chunk(task, state, counted, "")
+        qpu.shot_s = measured_shot_s(qpu.shot_s, shots, device_s)
+        task.shots_done += counted
+        if counted:
+            task.faults = 0
+        self._placement.go_on(task, qpu, self._now)
+
+    def _lose(self, task: Task, reason: str, *, fault: bool) -> None:
+        """The chunk's shots don't count. Too many faults in a row end the task."""
+        qpu = self._end_chunk(task, ChunkState.LOST, 0, reason)
+        task.faults += fault
+        if task.faults < self._max_faults or task.cancel_asked:
+            self._placement.go_on(task, qpu, self._now)
+            return
+        error = f"{task.faults} device faults in a row on {qpu.spec.name}, the last one: {reason}"
+        self._recorder.task(task, TaskState.FAILED, error=error)
+        self._queue.forget(task)
+        self._placement.fill((qpu.spec.name,), self._now)
+
+    def _end_chunk(self, task: Task, state: ChunkState, counted: int, reason: str) -> Qpu:
+        chunk = task.chunk
+        assert chunk is not None
+        self._recorder.chunk(chunk, state, counted=counted, reason=reason)
+        task.chunk = None
+        qpu = self._state.qpus[chunk.qpu]
+        del qpu.running[task.task_id]
+        if qpu.overhang:
+            qpu.overhang = min(qpu.overhang, len(qpu.running))
+        return qpu
