@@ -1,0 +1,1 @@
+"""What runs: programs, their identity, and whether a device allows them."""
