@@ -1,0 +1,1 @@
+"""Adapters: one small class per kind of QPU, all behind `base.QpuAdapter`."""

@@ -1,0 +1,66 @@
+"""Shots from a known distribution, each drawn from (seed, shot number) alone.
+
+So the counts of a task are the same however it is cut into chunks, in whatever
+order and on however many workers those run.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+_BLOCK = 1 << 18
+_KEYS = 1 << 128
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """The exact probabilities of the bitstrings that a program can give.
+
+    `bitstrings`: ASCII, `width` characters each, sorted, one after the other;
+    `probabilities`: float64 array of shape (bitstrings,), as bytes. Bytes, since
+    a distribution crosses a process boundary and is kept in numbers.
+    """
+
+    width: int
+    bitstrings: bytes
+    probabilities: bytes
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes."""
+        return len(self.bitstrings) + len(self.probabilities)
+
+    def as_dict(self) -> dict[str, float]:
+        """Bitstring -> probability."""
+        weights: npt.NDArray[np.float64] = np.frombuffer(self.probabilities)
+        return {self._bitstring(i): float(weight) for i, weight in enumerate(weights)}
+
+    def _bitstring(self, index: int) -> str:
+        return self.bitstrings[index * self.width : (index + 1) * self.width].decode("ascii")
+
+
+def sample(distribution: Distribution, *, seed: int, first_shot: int, shots: int) -> Counter[str]:
+    """The counts of shots `first_shot .. first_shot + shots - 1`."""
+    weights: npt.NDArray[np.float64] = np.frombuffer(distribution.probabilities)
+    edges = np.cumsum(weights)
+    edges /= edges[-1]
+    seen = np.zeros(len(weights), dtype=np.int64)
+    for start in range(first_shot, first_shot + shots, _BLOCK):
+        number = min(_BLOCK, first_shot + shots - start)
+        drawn = np.searchsorted(edges, _uniform(seed, start, number), side="right")
+        seen += np.bincount(drawn, minlength=len(weights))
+    return Counter(
+        {distribution._bitstring(i): int(seen[i]) for i in np.flatnonzero(seen).tolist()}
+    )
+
+
+def _uniform(seed: int, first_shot: int, shots: int) -> npt.NDArray[np.float64]:
+    """One number in [0, 1) per shot, of 53 random bits."""
+    # Philox gives four words per count of its counter; a shot owns one count.
+    words = np.random.Philox(key=seed % _KEYS, counter=first_shot).random_raw(4 * shots)
+    mantissas = words[::4] >> np.uint64(11)
+    return (mantissas * 2.0**-53).astype(np.float64, copy=False)
