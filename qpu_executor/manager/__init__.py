@@ -1,0 +1,1 @@
+"""The service: one inbox, one loop, one writer."""

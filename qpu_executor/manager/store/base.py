@@ -1,0 +1,85 @@
+"""The interface of a store. `tests/contract/test_store_contract.py` is its suite."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
+
+from qpu_executor.manager.store.records import (
+    Change,
+    ChunkRow,
+    JournalRow,
+    ProgramRow,
+    SessionRow,
+    Snapshot,
+    TaskFilter,
+    TaskRow,
+)
+
+
+class Store(Protocol):
+    """Durable state of one manager. Writes go through `apply` alone."""
+
+    @property
+    def incarnation(self) -> int:
+        """Number of this opening of the store; every write is fenced by it."""
+
+    async def open(self) -> None:
+        """Migrate, lock and fence. Raises StoreError if the store is newer, foreign or in use."""
+
+    async def close(self) -> None:
+        """Finish what was handed in, and let go. May be called twice."""
+
+    async def apply(self, changes: Sequence[Change]) -> None:
+        """Apply all changes durably in one transaction, or none.
+
+        Raises ManagerBusy when it may work later (locked, disk full, gone), and
+        StoreError when it won't (fenced by a newer incarnation, damaged).
+        """
+
+    async def load(self) -> Snapshot:
+        """What the manager starts from."""
+
+    async def task(self, task_id: int) -> TaskRow | None:
+        """One task."""
+
+    async def tasks(self, which: TaskFilter) -> list[TaskRow]:
+        """A page of tasks in the order of their ids."""
+
+    async def tasks_by_key(self, owner: str, keys: Collection[str]) -> dict[str, TaskRow]:
+        """The newest generation of each key that names a task of this owner."""
+
+    async def chunks(self, task_ids: Collection[int]) -> dict[int, list[ChunkRow]]:
+        """All chunks of these tasks, in order."""
+
+    async def programs(self, hashes: Collection[str]) -> dict[str, ProgramRow]:
+        """Those of these programs that are stored."""
+
+    async def program_owners(self, hash_: str) -> set[str]:
+        """Owners of tasks that use a program (who may read it)."""
+
+    async def session(self, session_id: str) -> SessionRow | None:
+        """One session."""
+
+    async def session_by_key(self, owner: str, key: str) -> SessionRow | None:
+        """The session that this owner opened with this key."""
+
+    async def sessions(self, owner: str | None) -> list[SessionRow]:
+        """Sessions, newest first; None: everybody's."""
+
+    async def live_task_ids(self, session_id: str) -> list[int]:
+        """Tasks of a session that haven't ended."""
+
+    async def journal(
+        self,
+        after: int,
+        *,
+        owner: str | None = None,
+        session_id: str | None = None,
+        states_only: bool = False,
+        limit: int = 1000,
+    ) -> list[JournalRow]:
+        """Journal rows with a number above `after`, in order. `states_only`: task state changes."""
+
+    async def history(self, task_ids: Collection[int]) -> Mapping[int, list[JournalRow]]:
+        """State changes of these tasks, in order."""

@@ -1,0 +1,172 @@
+"""Changes to SQL: puts many changes into few statements, within the caller's transaction.
+
+Changes of one kind go to the database together, in their order. Kinds go in
+the order in which rows refer to each other, and updates after every addition,
+so that a task may be added and updated in one go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.sql.dml import Update
+
+from qpu_executor.errors import StoreError
+from qpu_executor.manager.store import queries, rows
+from qpu_executor.manager.store.records import (
+    AddChunk,
+    AddJournal,
+    AddProgram,
+    AddSession,
+    AddTask,
+    AskTask,
+    Change,
+    CloseSession,
+    ProgramRow,
+    UpdateChunk,
+    UpdateTask,
+)
+from qpu_executor.model.states import ChunkState, TaskState
+
+Values = dict[str, Any]
+Item = TypeVar("Item")
+
+SLICE = 1000
+"""Values bound to one IN list; databases limit them (SQLite 32766, PostgreSQL 65535)."""
+
+
+def sliced(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    """The items in runs of at most `SLICE`."""
+    for start in range(0, len(items), SLICE):
+        yield items[start : start + SLICE]
+
+
+def write(connection: Connection, changes: Sequence[Change]) -> None:
+    """Run all changes. Raises StoreError where one refers to a row that isn't there."""
+    programs: dict[str, ProgramRow] = {}
+    adds: dict[type, list[Values]] = {AddSession: [], AddTask: [], AddChunk: [], AddJournal: []}
+    closes: list[Values] = []
+    task_updates: list[Values] = []
+    chunk_updates: list[Values] = []
+    for change in changes:
+        match change:
+            case AddProgram(program):
+                programs.setdefault(program.hash, program)
+            case AddTask(task):
+                adds[AddTask].append(rows.TASK.values(task))
+            case UpdateTask():
+                task_updates.append(_task_update(change))
+            case AskTask():
+                task_updates.append(_task_asked(change))
+            case AddChunk(chunk):
+                adds[AddChunk].append(rows.CHUNK.values(chunk))
+            case UpdateChunk():
+                chunk_updates.append(_chunk_update(change))
+            case AddSession(session):
+                adds[AddSession].append(rows.SESSION.values(session))
+            case CloseSession(session_id, at):
+                closes.append({"of_session": session_id, "at": at})
+            case AddJournal(row):
+                adds[AddJournal].append(rows.JOURNAL.values(row))
+    _add_programs(connection, programs)
+    for kind, statement in (
+        (AddSession, queries.add_sessions),
+        (AddTask, queries.add_tasks),
+        (AddChunk, queries.add_chunks),
+    ):
+        if adds[kind]:
+            connection.execute(statement, adds[kind])
+    _update(connection, queries.update_tasks, task_updates, lambda of: f"task {of['of_task']}")
+    _update(
+        connection,
+        queries.update_chunks,
+        chunk_updates,
+        lambda of: f"chunk {of['of_task']}.{of['of_n']}",
+    )
+    _update(connection, queries.close_sessions, closes, lambda of: f"session {of['of_session']!r}")
+    if adds[AddJournal]:
+        connection.execute(queries.add_journal, adds[AddJournal])
+
+
+def _add_programs(connection: Connection, programs: dict[str, ProgramRow]) -> None:
+    """Insert those that are new. Looking first is safe: there is one writer."""
+    known: set[str] = set()
+    for hashes in sliced(list(programs)):
+        known.update(connection.scalars(queries.known_hashes(hashes)))
+    new = [rows.PROGRAM.values(row) for hash_, row in programs.items() if hash_ not in known]
+    if new:
+        connection.execute(queries.add_programs, new)
+
+
+def _update(
+    connection: Connection,
+    statement: Update,
+    updates: list[Values],
+    name: Callable[[Values], str],
+) -> None:
+    """Run an update for each; a row that isn't there would otherwise be passed over silently."""
+    if not updates or connection.execute(statement, updates).rowcount == len(updates):
+        return
+    for update in updates:
+        if connection.execute(statement, [update]).rowcount != 1:
+            raise StoreError(
+                f"an update was asked of {name(update)}, which isn't stored",
+                next_step="report this: the manager and its store disagree",
+            )
+
+
+def _task_update(change: UpdateTask) -> Values:
+    return {
+        "of_task": change.task_id,
+        "new_state": change.state.value,
+        "new_shots_done": change.shots_done,
+        "new_qpu": change.qpu,
+        "new_error": change.error,
+        "new_error_code": change.error_code,
+        "new_permanent": change.permanent,
+        "new_cancel_asked": change.cancel_asked,
+        "new_hold_asked": change.hold_asked,
+        "new_started_at": change.at if change.state is TaskState.RUNNING else None,
+        "new_ended_at": change.at if change.state.final else None,
+    }
+
+
+def _task_asked(change: AskTask) -> Values:
+    """The same statement as an update's, so that both keep their order on one task."""
+    return {
+        "of_task": change.task_id,
+        "new_state": None,
+        "new_shots_done": None,
+        "new_qpu": None,
+        "new_error": None,
+        "new_error_code": None,
+        "new_permanent": None,
+        "new_cancel_asked": change.cancel_asked,
+        "new_hold_asked": change.hold_asked,
+        "new_started_at": None,
+        "new_ended_at": None,
+    }
+
+
+def _chunk_update(change: UpdateChunk) -> Values:
+    ended = change.state.ended
+    ended_at = change.at if change.ended_at is None else change.ended_at
+    starts = change.state is ChunkState.RUNNING
+    return {
+        "of_task": change.chunk.task_id,
+        "of_n": change.chunk.n,
+        "new_state": change.state.value,
+        "new_reason": change.reason,
+        "new_shots_counted": change.shots_counted if ended else None,
+        "new_surplus": change.surplus if ended else None,
+        "new_counts": rows.to_json(change.counts) if ended and change.counts is not None else None,
+        "new_epoch": change.epoch,
+        "new_setup_s": change.setup_s if ended else None,
+        "new_device_s": change.device_s if ended else None,
+        "new_versions": None if change.versions is None else rows.to_json(change.versions),
+        "device_started_at": change.started_at,
+        "new_started_at": change.at if starts else None,
+        "new_ended_at": ended_at if ended else None,
+    }

@@ -1,0 +1,224 @@
+"""Every SQL statement of the store, by name.
+
+Writes are made for `executemany`: one statement serves every change of its
+kind, and a bound None leaves the column as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Float,
+    Select,
+    Table,
+    Text,
+    bindparam,
+    func,
+    insert,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.types import TypeEngine
+
+from qpu_executor.manager.store.records import TaskFilter
+from qpu_executor.manager.store.tables import (
+    LIVE,
+    LIVE_STATES,
+    chunks,
+    journal,
+    meta,
+    programs,
+    sessions,
+    tasks,
+)
+
+_is_live = text("tasks." + LIVE)
+
+
+def _kept(table: Table, column: str, type_: type[TypeEngine[Any]]) -> ColumnElement[Any]:
+    """The bound value `new_<column>`; where that is None, what is there already."""
+    return func.coalesce(bindparam(f"new_{column}", type_=type_), table.c[column])
+
+
+# -- meta -------------------------------------------------------------------------------
+
+incarnation = select(meta.c.incarnation).where(meta.c.id == 1).with_for_update(read=True)
+"""Locked for the transaction where the database can do that; SQLite has one writer anyway."""
+
+first_incarnation = insert(meta).values(id=1, incarnation=1)
+next_incarnation = update(meta).where(meta.c.id == 1).values(incarnation=meta.c.incarnation + 1)
+
+# -- writes -----------------------------------------------------------------------------
+
+add_programs = insert(programs)
+add_sessions = insert(sessions)
+add_tasks = insert(tasks)
+add_chunks = insert(chunks)
+add_journal = insert(journal)
+
+close_sessions = (
+    update(sessions)
+    .where(sessions.c.id == bindparam("of_session"))
+    .values(closed_at=func.coalesce(sessions.c.closed_at, bindparam("at", type_=BigInteger)))
+)
+
+update_tasks = (
+    update(tasks)
+    .where(tasks.c.id == bindparam("of_task"))
+    .values(
+        state=_kept(tasks, "state", Text),
+        shots_done=_kept(tasks, "shots_done", BigInteger),
+        qpu=_kept(tasks, "qpu", Text),
+        error=_kept(tasks, "error", Text),
+        error_code=_kept(tasks, "error_code", Text),
+        permanent=_kept(tasks, "permanent", Boolean),
+        cancel_asked=_kept(tasks, "cancel_asked", Boolean),
+        hold_asked=_kept(tasks, "hold_asked", Boolean),
+        started_at=func.coalesce(tasks.c.started_at, bindparam("new_started_at", type_=BigInteger)),
+        ended_at=_kept(tasks, "ended_at", BigInteger),
+    )
+)
+
+update_chunks = (
+    update(chunks)
+    .where(chunks.c.task_id == bindparam("of_task"), chunks.c.n == bindparam("of_n"))
+    .values(
+        state=bindparam("new_state", type_=Text),
+        reason=bindparam("new_reason", type_=Text),
+        shots_counted=_kept(chunks, "shots_counted", BigInteger),
+        surplus=_kept(chunks, "surplus", BigInteger),
+        counts=_kept(chunks, "counts", Text),
+        epoch=_kept(chunks, "epoch", Text),
+        setup_s=_kept(chunks, "setup_s", Float),
+        device_s=_kept(chunks, "device_s", Float),
+        versions=_kept(chunks, "versions", Text),
+        started_at=func.coalesce(
+            bindparam("device_started_at", type_=BigInteger),
+            chunks.c.started_at,
+            bindparam("new_started_at", type_=BigInteger),
+        ),
+        ended_at=_kept(chunks, "ended_at", BigInteger),
+    )
+)
+
+# -- what a manager starts from ---------------------------------------------------------
+
+live_tasks = select(tasks).where(_is_live).order_by(tasks.c.id)
+live_chunks = (
+    select(chunks)
+    .where(chunks.c.task_id.in_(select(tasks.c.id).where(_is_live)))
+    .order_by(chunks.c.task_id, chunks.c.n)
+)
+open_sessions = (
+    select(sessions)
+    .where(sessions.c.closed_at.is_(None))
+    .order_by(sessions.c.opened_at, sessions.c.id)
+)
+newest_task_id = select(func.max(tasks.c.id))
+newest_journal = select(journal.c.n, journal.c.at).order_by(journal.c.n.desc()).limit(1)
+
+# -- reads ------------------------------------------------------------------------------
+
+
+def tasks_page(which: TaskFilter) -> Select[Any]:
+    """A page of tasks in the order of their ids. `ids` must be few enough to bind."""
+    query = select(tasks).where(tasks.c.id > which.after_id)
+    if which.ids is not None:
+        query = query.where(tasks.c.id.in_(which.ids))
+    if which.owner is not None:
+        query = query.where(tasks.c.owner == which.owner)
+    if which.session_id is not None:
+        query = query.where(tasks.c.session_id == which.session_id)
+    if which.states is not None:
+        query = query.where(tasks.c.state.in_([state.value for state in which.states]))
+        if set(which.states) <= set(LIVE_STATES):
+            query = query.where(_is_live)  # says nothing new, but lets the small index be used
+    return query.order_by(tasks.c.id).limit(which.limit)
+
+
+def task(task_id: int) -> Select[Any]:
+    """One task."""
+    return select(tasks).where(tasks.c.id == task_id)
+
+
+def tasks_by_key(owner: str, keys: Collection[str]) -> Select[Any]:
+    """Every generation of these keys, older ones first."""
+    return (
+        select(tasks)
+        .where(tasks.c.owner == owner, tasks.c.key.in_(keys))
+        .order_by(tasks.c.generation)
+    )
+
+
+def live_task_ids(session_id: str) -> Select[Any]:
+    """Ids of a session's live tasks."""
+    return select(tasks.c.id).where(tasks.c.session_id == session_id, _is_live).order_by(tasks.c.id)
+
+
+def chunks_of(task_ids: Collection[int]) -> Select[Any]:
+    """All chunks of these tasks, in order."""
+    return (
+        select(chunks).where(chunks.c.task_id.in_(task_ids)).order_by(chunks.c.task_id, chunks.c.n)
+    )
+
+
+def programs_of(hashes: Collection[str]) -> Select[Any]:
+    """Those of these programs that are stored."""
+    return select(programs).where(programs.c.hash.in_(hashes))
+
+
+def known_hashes(hashes: Collection[str]) -> Select[Any]:
+    """Those of these hashes that are stored, without the programs."""
+    return select(programs.c.hash).where(programs.c.hash.in_(hashes))
+
+
+def program_owners(hash_: str) -> Select[Any]:
+    """Owners of tasks that use a program."""
+    return select(tasks.c.owner).where(tasks.c.program_hash == hash_).distinct()
+
+
+def session(session_id: str) -> Select[Any]:
+    """One session."""
+    return select(sessions).where(sessions.c.id == session_id)
+
+
+def session_by_key(owner: str, key: str) -> Select[Any]:
+    """The session that an owner opened with a key."""
+    return select(sessions).where(sessions.c.owner == owner, sessions.c.key == key)
+
+
+def sessions_of(owner: str | None) -> Select[Any]:
+    """Sessions of an owner (None: of everybody), newest first."""
+    query = select(sessions)
+    if owner is not None:
+        query = query.where(sessions.c.owner == owner)
+    return query.order_by(sessions.c.opened_at.desc(), sessions.c.id.desc())
+
+
+def journal_page(
+    after: int, owner: str | None, session_id: str | None, states_only: bool, limit: int
+) -> Select[Any]:
+    """Journal rows above a number, in order."""
+    query = select(journal).where(journal.c.n > after)
+    if owner is not None:
+        query = query.where(journal.c.owner == owner)
+    if session_id is not None:
+        query = query.where(journal.c.session_id == session_id)
+    if states_only:
+        query = query.where(journal.c.state.is_not(None))
+    return query.order_by(journal.c.n).limit(limit)
+
+
+def history_of(task_ids: Collection[int]) -> Select[Any]:
+    """State changes of these tasks, in order."""
+    return (
+        select(journal)
+        .where(journal.c.task_id.in_(task_ids), journal.c.state.is_not(None))
+        .order_by(journal.c.n)
+    )

@@ -1,0 +1,269 @@
+"""Rows and changes as frozen values: all that the manager and the store say to each other.
+
+Instants are microseconds since the epoch (`*_at`), durations seconds (`*_s`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from qpu_executor.model.states import ChunkState, TaskState
+from qpu_executor.model.values import ChunkId, Instant
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramRow:
+    """A program, stored once by its hash, and what the first check found out about it."""
+
+    hash: str
+    kind: str
+    content: str
+    atoms: int | None = None
+    duration_ns: int | None = None
+    layout: str | None = None
+    qubit_ids: tuple[str, ...] = ()
+    added_at: Instant = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRow:
+    """A task. `qpus`: compatible QPUs; `qpu`: where its shots ran last.
+
+    `key`, `generation`: an idempotency key names one task per generation;
+    `body_hash`: of the request, to refuse another body under a user's key.
+    """
+
+    id: int
+    owner: str
+    account: str
+    session_id: str | None
+    name: str
+    state: TaskState
+    job_class: str
+    priority: int
+    shots: int
+    shots_done: int
+    seed: int
+    program_hash: str
+    qpu_asked: str | None
+    qpus: tuple[str, ...]
+    divisible: bool
+    key: str | None
+    key_origin: str
+    generation: int
+    body_hash: str
+    submitted_at: Instant
+    started_at: Instant | None = None
+    ended_at: Instant | None = None
+    qpu: str | None = None
+    error: str | None = None
+    error_code: str | None = None
+    permanent: bool = False
+    cancel_asked: bool = False
+    hold_asked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkRow:
+    """A chunk. `shots`: asked; `shots_counted`: that count; `surplus`: delivered beyond.
+
+    `counts` holds the counted shots only. `incarnation`: the manager that sent it.
+    """
+
+    task_id: int
+    n: int
+    state: ChunkState
+    qpu: str
+    device: str
+    emulated: bool
+    first_shot: int
+    shots: int
+    sent_at: Instant
+    incarnation: int
+    shots_counted: int = 0
+    surplus: int = 0
+    counts: Mapping[str, int] = field(default_factory=dict)
+    epoch: str | None = None
+    started_at: Instant | None = None
+    ended_at: Instant | None = None
+    setup_s: float = 0.0
+    device_s: float = 0.0
+    reason: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def id(self) -> ChunkId:
+        """(task, n)."""
+        return ChunkId(self.task_id, self.n)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    """A session. `key`: opening one with the same key and owner again finds this one."""
+
+    id: str
+    owner: str
+    account: str
+    name: str
+    kind: str
+    key: str | None
+    opened_at: Instant
+    closed_at: Instant | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JournalRow:
+    """What happened, numbered by the single writer; `n` is the cursor of the event stream.
+
+    `kind` names the event or command; `data` is JSON (versioned by `version`).
+    `state`, `shots_done`: set on rows that tell a task's state change to its owner.
+    `cause`: the number of the core's event behind it (0: none).
+    """
+
+    n: int
+    at: Instant
+    kind: str
+    task_id: int | None = None
+    owner: str | None = None
+    session_id: str | None = None
+    state: TaskState | None = None
+    shots_done: int | None = None
+    cause: int = 0
+    data: Mapping[str, object] = field(default_factory=dict)
+    version: int = 1
+
+
+# -- changes: applied together, in order, in one transaction ----------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AddProgram:
+    """Insert a program; one that is there already stays as it is."""
+
+    program: ProgramRow
+
+
+@dataclass(frozen=True, slots=True)
+class AddTask:
+    """Insert a task."""
+
+    task: TaskRow
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateTask:
+    """A task's new state at an instant.
+
+    RUNNING sets `started_at` the first time; a final state sets `ended_at`.
+    None leaves `qpu`, `error` and the rest of the optional fields as they are.
+    """
+
+    task_id: int
+    at: Instant
+    state: TaskState
+    shots_done: int
+    qpu: str | None = None
+    error: str | None = None
+    error_code: str | None = None
+    permanent: bool | None = None
+    cancel_asked: bool | None = None
+    hold_asked: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AskTask:
+    """Remember what was asked of a task (so that a restart doesn't forget it)."""
+
+    task_id: int
+    cancel_asked: bool | None = None
+    hold_asked: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AddChunk:
+    """Insert a chunk, as SENT."""
+
+    chunk: ChunkRow
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateChunk:
+    """A chunk's new state. RUNNING sets `started_at`, an ended state `ended_at` (to `at`,
+    unless the device said otherwise); the outcome's fields are written with an ended state.
+    """
+
+    chunk: ChunkId
+    at: Instant
+    state: ChunkState
+    shots_counted: int = 0
+    surplus: int = 0
+    counts: Mapping[str, int] | None = None
+    epoch: str | None = None
+    started_at: Instant | None = None
+    ended_at: Instant | None = None
+    setup_s: float = 0.0
+    device_s: float = 0.0
+    reason: str = ""
+    versions: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AddSession:
+    """Insert a session."""
+
+    session: SessionRow
+
+
+@dataclass(frozen=True, slots=True)
+class CloseSession:
+    """Set a session's `closed_at`."""
+
+    session_id: str
+    at: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class AddJournal:
+    """Append a journal row; its number is the writer's next one."""
+
+    row: JournalRow
+
+
+Change = (
+    AddProgram
+    | AddTask
+    | UpdateTask
+    | AskTask
+    | AddChunk
+    | UpdateChunk
+    | AddSession
+    | CloseSession
+    | AddJournal
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a manager starts from. `live`: tasks that haven't ended, oldest first, with
+    all of their chunks; `journal_n`: number of the newest journal row.
+    """
+
+    live: tuple[TaskRow, ...]
+    chunks: Mapping[int, tuple[ChunkRow, ...]]
+    next_task_id: int
+    journal_n: int
+    latest_at: Instant
+    open_sessions: tuple[SessionRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFilter:
+    """Which tasks a listing shows, oldest first; None doesn't restrict."""
+
+    ids: tuple[int, ...] | None = None
+    owner: str | None = None
+    session_id: str | None = None
+    states: tuple[TaskState, ...] | None = None
+    after_id: int = 0
+    limit: int = 1000

@@ -1,0 +1,84 @@
+"""Records to column values, and rows back to records.
+
+A record's fields are its table's columns, in the same order; the codecs say
+which of them need a translation (states, and JSON in text columns).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Generic, TypeVar
+
+from qpu_executor.manager.store.records import (
+    ChunkRow,
+    JournalRow,
+    ProgramRow,
+    SessionRow,
+    TaskRow,
+)
+from qpu_executor.model.states import ChunkState, TaskState
+
+Record = TypeVar("Record")
+
+_TASK_STATES = {state.value: state for state in TaskState}
+_CHUNK_STATES = {state.value: state for state in ChunkState}
+
+
+def to_json(value: object) -> str:
+    """A mapping or a tuple as compact JSON. Raises TypeError for what JSON doesn't have."""
+    return json.dumps(value, separators=(",", ":"), default=_plain)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"a {type(value).__name__} can't be stored as JSON")
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """How one field is written to its column, and read from it."""
+
+    encode: Callable[[Any], object]
+    decode: Callable[[Any], object]
+
+
+_MAPPING = Translation(to_json, json.loads)
+_TUPLE = Translation(to_json, lambda text: tuple(json.loads(text)))
+_TASK_STATE = Translation(
+    lambda state: None if state is None else state.value,
+    lambda text: None if text is None else _TASK_STATES[text],
+)
+_CHUNK_STATE = Translation(lambda state: state.value, _CHUNK_STATES.__getitem__)
+
+
+class Codec(Generic[Record]):
+    """Translates between one kind of record and its rows."""
+
+    def __init__(self, record: type[Record], **translated: Translation) -> None:
+        self._record = record
+        self.names = tuple(field.name for field in fields(record))  # type: ignore[arg-type]
+        self._translated = tuple(translated.items())
+
+    def values(self, record: Record) -> dict[str, Any]:
+        """Column values of a record."""
+        values = {name: getattr(record, name) for name in self.names}
+        for name, translation in self._translated:
+            values[name] = translation.encode(values[name])
+        return values
+
+    def record(self, row: Sequence[Any]) -> Record:
+        """The record of a row that has all columns, in the table's order."""
+        values = dict(zip(self.names, row, strict=True))
+        for name, translation in self._translated:
+            values[name] = translation.decode(values[name])
+        return self._record(**values)
+
+
+PROGRAM = Codec(ProgramRow, qubit_ids=_TUPLE)
+SESSION = Codec(SessionRow)
+TASK = Codec(TaskRow, state=_TASK_STATE, qpus=_TUPLE)
+CHUNK = Codec(ChunkRow, state=_CHUNK_STATE, counts=_MAPPING, versions=_MAPPING)
+JOURNAL = Codec(JournalRow, state=_TASK_STATE, data=_MAPPING)

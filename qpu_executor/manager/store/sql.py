@@ -1,0 +1,310 @@
+"""The store on an SQL database: one writer thread, a few reading threads.
+
+    apply -> writer (groups) -> changes (SQL) -> one transaction, fenced
+    reads -> thread pool -> queries -> rows
+
+A transaction first checks that no newer incarnation of the manager has opened
+the store; a batch is applied completely or not at all. After ManagerBusy the
+same batch may be handed in again. Batches are applied in the order of the
+calls; one that failed is overtaken by those after it, so whoever tries it
+again keeps dependent ones back. Reads see every batch whose `apply` returned.
+
+All that is particular to a database is in a module of its own (`sqlite`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy import Connection, Engine, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from qpu_executor.errors import ConfigError, QpuExecutorError, StoreError
+from qpu_executor.manager.store import changes as sql_changes
+from qpu_executor.manager.store import migrations, queries, reading
+from qpu_executor.manager.store.records import (
+    Change,
+    ChunkRow,
+    JournalRow,
+    ProgramRow,
+    SessionRow,
+    Snapshot,
+    TaskFilter,
+    TaskRow,
+)
+from qpu_executor.manager.store.sqlite import SqliteDatabase
+from qpu_executor.manager.store.writer import Writer
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """What exists only between `open` and `close`."""
+
+    database: SqliteDatabase
+    write_engine: Engine
+    read_engine: Engine
+    writer: Writer
+    pool: ThreadPoolExecutor
+    incarnation: int
+
+
+class SqlStore:
+    """A `Store` in an SQL database.
+
+    `url_or_path`: a path, or `sqlite:///path`. `busy_timeout_s`: how long a write
+    waits for another process that has locked the database. `readers`: reads that
+    may run at once.
+    """
+
+    def __init__(
+        self, url_or_path: str | Path, *, busy_timeout_s: float = 5.0, readers: int = 4
+    ) -> None:
+        self._address = url_or_path
+        self._busy_timeout_s = busy_timeout_s
+        self._readers = readers
+        self._opened: _Opened | None = None
+        self._opening = asyncio.Lock()
+
+    @property
+    def incarnation(self) -> int:
+        """Number of this opening of the store. Raises StoreError where it isn't open."""
+        return self._open_now().incarnation
+
+    async def open(self) -> None:
+        """Lock, migrate and fence.
+
+        Raises ConfigError for an address that names no store, and StoreError where
+        the store is in use, newer, foreign, damaged or not writable.
+        """
+        async with self._opening:
+            if self._opened is not None:
+                raise StoreError("the store is open already", where=str(self._address))
+            try:
+                await _in_thread(self._open, self._named_database())
+            except asyncio.CancelledError:
+                await self._let_go()
+                raise
+
+    async def close(self) -> None:
+        """Finish what was handed in, join the threads, give up the lock. May be called twice."""
+        async with self._opening:
+            await self._let_go()
+
+    async def apply(self, changes: Sequence[Change]) -> None:
+        """Apply all changes durably in one transaction, or none.
+
+        Raises ManagerBusy (the same may be tried again) or StoreError (in vain).
+        Cancelling the wait doesn't take the changes back.
+        """
+        await self._open_now().writer.write(tuple(changes))
+
+    async def load(self) -> Snapshot:
+        """What the manager starts from; tasks that have ended aren't read."""
+        return await self._read(reading.snapshot)
+
+    async def task(self, task_id: int) -> TaskRow | None:
+        """One task."""
+        return await self._read(reading.task, task_id)
+
+    async def tasks(self, which: TaskFilter) -> list[TaskRow]:
+        """A page of tasks in the order of their ids."""
+        return await self._read(reading.tasks, which)
+
+    async def tasks_by_key(self, owner: str, keys: Collection[str]) -> dict[str, TaskRow]:
+        """The newest generation of each key that names a task of this owner."""
+        return await self._read(reading.tasks_by_key, owner, keys)
+
+    async def chunks(self, task_ids: Collection[int]) -> dict[int, list[ChunkRow]]:
+        """All chunks of these tasks, in order (a task without chunks has an empty list)."""
+        return await self._read(reading.chunks, task_ids)
+
+    async def programs(self, hashes: Collection[str]) -> dict[str, ProgramRow]:
+        """Those of these programs that are stored."""
+        return await self._read(reading.programs, hashes)
+
+    async def program_owners(self, hash_: str) -> set[str]:
+        """Owners of tasks that use a program (who may read it)."""
+        return await self._read(reading.program_owners, hash_)
+
+    async def session(self, session_id: str) -> SessionRow | None:
+        """One session."""
+        return await self._read(reading.session, session_id)
+
+    async def session_by_key(self, owner: str, key: str) -> SessionRow | None:
+        """The session that this owner opened with this key."""
+        return await self._read(reading.session_by_key, owner, key)
+
+    async def sessions(self, owner: str | None) -> list[SessionRow]:
+        """Sessions, newest first; None: everybody's."""
+        return await self._read(reading.sessions, owner)
+
+    async def live_task_ids(self, session_id: str) -> list[int]:
+        """Tasks of a session that haven't ended, in the order of their ids."""
+        return await self._read(reading.live_task_ids, session_id)
+
+    async def journal(
+        self,
+        after: int,
+        *,
+        owner: str | None = None,
+        session_id: str | None = None,
+        states_only: bool = False,
+        limit: int = 1000,
+    ) -> list[JournalRow]:
+        """Journal rows with a number above `after`, in order. `states_only`: task state changes."""
+        return await self._read(reading.journal, after, owner, session_id, states_only, limit)
+
+    async def history(self, task_ids: Collection[int]) -> dict[int, list[JournalRow]]:
+        """State changes of these tasks, in order (a task without any has an empty list)."""
+        return await self._read(reading.history, task_ids)
+
+    # -- opening and closing, off the loop ----------------------------------------------
+
+    async def _let_go(self) -> None:
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            await _in_thread(_close, opened)
+
+    def _named_database(self) -> SqliteDatabase:
+        """The database that the address names. Raises ConfigError for one we don't know."""
+        address = self._address
+        if isinstance(address, str) and "://" in address:
+            try:
+                url = make_url(address)
+            except ArgumentError:
+                raise self._unknown_address() from None
+            if url.get_backend_name() != "sqlite" or not url.database or url.query:
+                raise self._unknown_address()
+            address = url.database
+        return SqliteDatabase(
+            Path(address).absolute(), busy_timeout_s=self._busy_timeout_s, readers=self._readers
+        )
+
+    def _unknown_address(self) -> ConfigError:
+        shown = str(self._address).partition("@")[2] or self._address  # never a password
+        return ConfigError(
+            f"{str(shown)!r} names no store",
+            expected="a path, or sqlite:///path/to/file",
+            next_step="correct the store's address",
+        )
+
+    def _open(self, database: SqliteDatabase) -> None:
+        database.prepare()
+        write_engine = database.write_engine()
+        try:
+            incarnation = self._migrate_and_fence(write_engine, database)
+        except BaseException as error:
+            write_engine.dispose()
+            database.release()
+            if isinstance(error, QpuExecutorError) or not isinstance(error, Exception):
+                raise
+            raise database.translate_opening(error) from None
+
+        def commit(changes: Sequence[Change]) -> None:
+            _commit(write_engine, database, incarnation, changes)
+
+        opened = _Opened(
+            database=database,
+            write_engine=write_engine,
+            read_engine=database.read_engine(),
+            writer=Writer(commit),
+            pool=ThreadPoolExecutor(self._readers, thread_name_prefix="store-read"),
+            incarnation=incarnation,
+        )
+        opened.writer.start()
+        self._opened = opened
+
+    def _migrate_and_fence(self, engine: Engine, database: SqliteDatabase) -> int:
+        with engine.begin() as connection:
+            version = migrations.current(connection)
+            if version is not None and version > migrations.HEAD:
+                raise StoreError(
+                    f"the store was written by a newer version (its schema is {version}, "
+                    f"this one knows {migrations.HEAD})",
+                    where=database.where,
+                    next_step="upgrade qpu-executor",
+                )
+            if version != migrations.HEAD:
+                migrations.upgrade(connection)
+            if connection.execute(queries.next_incarnation).rowcount != 1:
+                connection.execute(queries.first_incarnation)
+            return int(connection.execute(queries.incarnation).scalar_one())
+
+    # -- reading ------------------------------------------------------------------------
+
+    def _open_now(self) -> _Opened:
+        if self._opened is None:
+            raise StoreError(
+                "the store isn't open", where=str(self._address), next_step="start the manager"
+            )
+        return self._opened
+
+    async def _read(self, read: Callable[..., Answer], *arguments: object) -> Answer:
+        """Run `read(connection, *arguments)` in a reading thread, in one transaction."""
+        opened = self._open_now()
+        database = opened.database
+
+        def run() -> Answer:
+            try:
+                with opened.read_engine.connect() as connection:
+                    return read(connection, *arguments)
+            except SQLAlchemyError as error:
+                raise database.translate(error) from None
+            except (LookupError, TypeError, ValueError) as error:
+                raise database.damaged(f"a row can't be understood ({error!r})") from None
+
+        return await asyncio.get_running_loop().run_in_executor(opened.pool, run)
+
+
+def _close(opened: _Opened) -> None:
+    opened.writer.stop()
+    opened.pool.shutdown()
+    opened.read_engine.dispose()
+    opened.write_engine.dispose()  # last: it may move the WAL into the database
+    opened.database.release()
+
+
+def _commit(
+    engine: Engine, database: SqliteDatabase, incarnation: int, changes: Sequence[Change]
+) -> None:
+    """One transaction of the writer. Raises ManagerBusy or StoreError, having changed nothing."""
+    try:
+        database.check_there()
+        with engine.begin() as connection:
+            _check_fence(connection, database, incarnation)
+            sql_changes.write(connection, changes)
+    except QpuExecutorError:
+        raise
+    except SQLAlchemyError as error:
+        raise database.translate(error) from None
+    except (TypeError, ValueError, OverflowError) as error:
+        raise StoreError(f"a value can't be stored ({error})", where=database.where) from None
+
+
+def _check_fence(connection: Connection, database: SqliteDatabase, incarnation: int) -> None:
+    newest = connection.execute(queries.incarnation).scalar()
+    if newest != incarnation:
+        raise StoreError(
+            f"another manager has taken over the store (incarnation {newest}, "
+            f"this one is {incarnation})",
+            where=database.where,
+            next_step="stop this manager; the other one goes on with its tasks",
+        )
+
+
+async def _in_thread(run: Callable[..., Answer], *arguments: object) -> Answer:
+    """Run in a thread, and to the end even where the caller is cancelled meanwhile."""
+    running = asyncio.ensure_future(asyncio.to_thread(run, *arguments))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        running.exception()  # whoever cancelled doesn't ask how it ended
+        raise

@@ -1,0 +1,139 @@
+"""Stores that earlier versions left behind are opened, upgraded and complete.
+
+What version 0001 wrote is spelt out here, apart from the code that wrote it:
+that code moves on with the schema.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from qpu_executor.manager.store import migrations
+from qpu_executor.manager.store.records import AddJournal, JournalRow, SessionRow, TaskFilter
+from qpu_executor.manager.store.sql import SqlStore
+from qpu_executor.model.states import ChunkState, TaskState
+from qpu_executor.testing import frozen_store
+
+FROZEN = sorted((Path(__file__).parents[1] / "data" / "stores").glob("*.sqlite"))
+BEGIN_AT = 1_767_225_600_000_000
+
+
+@pytest.fixture(params=FROZEN, ids=lambda path: path.stem)
+def frozen(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return Path(shutil.copy(request.param, tmp_path / "store.sqlite"))
+
+
+def second(n: int) -> int:
+    return BEGIN_AT + n * 1_000_000
+
+
+def version_of(path: Path) -> str:
+    with closing(sqlite3.connect(path)) as connection:
+        ((version,),) = connection.execute("SELECT version_num FROM schema_version")
+    return str(version)
+
+
+def test_every_version_of_the_schema_left_a_store_behind() -> None:
+    stored = [path.stem for path in FROZEN]
+    assert stored == [f"{n:04}" for n in range(1, int(migrations.HEAD) + 1)]
+    assert [version_of(path) for path in FROZEN] == stored
+
+
+async def test_its_tasks_are_complete(frozen: Path) -> None:
+    store = SqlStore(frozen)
+    await store.open()
+    tasks = {task.id: task for task in await store.tasks(TaskFilter())}
+    newest = await store.tasks_by_key("uid:1000", ["again", "key-1"])
+    await store.close()
+    assert {id_: (t.state, t.shots_done, t.started_at, t.ended_at) for id_, t in tasks.items()} == {
+        1: (TaskState.COMPLETED, 100, second(10), second(14)),
+        2: (TaskState.HELD, 0, None, None),
+        3: (TaskState.RUNNING, 0, second(20), None),
+        4: (TaskState.FAILED, 0, second(30), second(31)),
+        5: (TaskState.CANCELLED, 25, second(32), second(33)),
+        6: (TaskState.RUNNING, 0, second(24), None),
+        7: (TaskState.QUEUED, 0, None, None),
+    }
+    failed = tasks[4]
+    assert (failed.error, failed.error_code, failed.permanent) == (
+        "the QPU refuses the program",
+        "program-refused",
+        True,
+    )
+    assert tasks[1].qpus == ("emu", "fresnel")
+    assert tasks[1].seed == 2**62 + 1
+    assert tasks[1].submitted_at == second(1)
+    assert tasks[5].cancel_asked
+    assert not tasks[6].divisible
+    assert {key: task.id for key, task in newest.items()} == {"again": 7, "key-1": 1}
+
+
+async def test_its_chunks_and_programs_are_complete(frozen: Path) -> None:
+    store = SqlStore(frozen)
+    await store.open()
+    chunks = await store.chunks(range(1, 8))
+    programs = await store.programs(["a1" * 32, "b2" * 32])
+    await store.close()
+    states = {id_: [chunk.state for chunk in of] for id_, of in chunks.items() if of}
+    assert states == {
+        1: [ChunkState.FINISHED, ChunkState.FINISHED],
+        3: [ChunkState.LOST, ChunkState.RUNNING],
+        4: [ChunkState.LOST],
+        5: [ChunkState.STOPPED],
+        6: [ChunkState.UNKNOWN],
+    }
+    first, last = chunks[1]
+    assert (first.counts, first.epoch, first.device_s, first.setup_s, first.versions) == (
+        {"00": 40, "01": 20},
+        "emu-1",
+        0.75,
+        0.125,
+        {"pulser": "1.9.1"},
+    )
+    assert (last.first_shot, last.counts, last.surplus, last.started_at, last.ended_at) == (
+        60,
+        {"10": 40},
+        3,
+        second(13),
+        second(14),
+    )
+    assert programs["a1" * 32].qubit_ids == ("q0", "q1")
+    assert (programs["a1" * 32].atoms, programs["a1" * 32].layout) == (2, "6a09e667")
+    assert programs["b2" * 32].content == "né\n"
+
+
+async def test_a_manager_can_go_on_with_it(frozen: Path) -> None:
+    store = SqlStore(frozen)
+    await store.open()
+    assert store.incarnation == 2
+    snapshot = await store.load()
+    assert [task.id for task in snapshot.live] == [2, 3, 6, 7]
+    assert {id_: len(chunks) for id_, chunks in snapshot.chunks.items()} == {3: 2, 6: 1}
+    assert (snapshot.next_task_id, snapshot.journal_n) == (8, 401)
+    assert snapshot.latest_at == second(50)
+    assert snapshot.open_sessions == (
+        SessionRow("s-open", "uid:1000", "physics", "scan", "run", "scan-1", BEGIN_AT + 1),
+    )
+    history = (await store.history([5]))[5]
+    assert [(row.state, row.shots_done, row.owner) for row in history] == [
+        (TaskState.QUEUED, 0, "uid:1001"),
+        (TaskState.RUNNING, 0, "uid:1001"),
+        (TaskState.CANCELLED, 25, "uid:1001"),
+    ]
+    assert history[0].data == {"note": ["né", 5, None]}
+    await store.apply([AddJournal(JournalRow(402, second(60), "WokenUp"))])
+    await store.close()
+    assert version_of(frozen) == migrations.HEAD
+
+
+def test_writing_one_leaves_a_single_file_and_replaces_none(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    frozen_store.write(path)
+    assert [item.name for item in tmp_path.iterdir()] == ["store.sqlite"]
+    with pytest.raises(FileExistsError):
+        frozen_store.write(path)
