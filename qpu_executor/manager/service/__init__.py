@@ -1,0 +1,1 @@
+"""The manager itself: one inbox, one loop; dispatcher, admission, recovery, clock."""

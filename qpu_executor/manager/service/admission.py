@@ -1,0 +1,130 @@
+"""May this task enter? A clear refusal now is better than a task that never runs.
+
+Everything here happens before the task is saved, off the loop where it costs
+time: the class and its limits, the QPUs that exist, and the rules of each
+candidate's device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from qpu_executor.errors import ProgramError, ProgramRefused, RequestRefused, UnknownTask
+from qpu_executor.manager.auth.caller import Caller
+from qpu_executor.manager.service.fleet import Fleet, Qpu
+from qpu_executor.manager.service.orders import Admitted, NewTask
+from qpu_executor.manager.store.base import Store
+from qpu_executor.model.values import JobClass
+from qpu_executor.nearest import did_you_mean
+from qpu_executor.programs.program import Program, ProgramFacts
+from qpu_executor.qpus.checking import ProgramChecker
+
+
+class Admission:
+    """Checks a wanted task against the site. Holds no state of its own."""
+
+    def __init__(
+        self,
+        *,
+        fleet: Fleet,
+        classes: Iterable[JobClass],
+        default_class: str,
+        checker: ProgramChecker,
+        store: Store,
+    ) -> None:
+        self.classes = {one.name: one for one in classes}
+        self.default_class = default_class
+        self._fleet = fleet
+        self._checker = checker
+        self._store = store
+
+    async def admit(self, order: NewTask, caller: Caller) -> Admitted:
+        """The task with what was found out about it.
+
+        Raises RequestRefused (class, QPU, limits), ProgramRefused (a device's
+        rule), ProgramError (can't be read) or UnknownTask (no such program).
+        """
+        job_class = self._job_class(order)
+        candidates = [self._fleet.get(order.qpu)] if order.qpu is not None else list(self._fleet)
+        program = order.program or await self._stored_program(order.program_hash, caller)
+        facts, qpus, refusals = None, [], {}
+        for qpu in candidates:
+            try:
+                found = await self._check(program, order.shots, qpu)
+            except ProgramError as refusal:
+                refusals[qpu.name] = refusal
+            else:
+                facts = facts or found
+                qpus.append(qpu.name)
+        if not qpus:
+            raise _refusal_of_all(refusals)
+        return Admitted(
+            order=order,
+            program=program,
+            facts=facts,
+            job_class=job_class.name,
+            account=order.account or caller.name,
+            qpus=tuple(qpus),
+        )
+
+    def _job_class(self, order: NewTask) -> JobClass:
+        name = order.job_class or self.default_class
+        found = self.classes.get(name)
+        if found is None:
+            raise RequestRefused(
+                f"there is no job class {name!r}{did_you_mean(name, self.classes)}",
+                where="job_class",
+                expected=f"one of {', '.join(self.classes)}",
+                next_step="see `qpu info --classes`",
+            )
+        if found.max_shots is not None and order.shots > found.max_shots:
+            raise RequestRefused(
+                f"{order.shots} shots are more than job class {name!r} allows in one task",
+                where="shots",
+                expected=f"at most {found.max_shots}",
+                next_step="submit several tasks, or use another class (`qpu info --classes`)",
+            )
+        return found
+
+    async def _stored_program(self, program_hash: str, caller: Caller) -> Program:
+        rows = await self._store.programs([program_hash])
+        row = rows.get(program_hash)
+        # A hash is not a permission: only its users may submit a program by hash.
+        if row is None or caller.name not in await self._store.program_owners(program_hash):
+            raise UnknownTask(
+                f"no program {program_hash[:12]}… is stored for {caller.name}",
+                where="program_hash",
+                next_step="send the program itself",
+            )
+        return Program(row.kind, row.content)
+
+    async def _check(self, program: Program, shots: int, qpu: Qpu) -> ProgramFacts | None:
+        can = qpu.capabilities
+        if program.kind not in can.kinds:
+            raise ProgramRefused(
+                f"QPU {qpu.name} doesn't run programs of kind {program.kind!r}",
+                where="program",
+                rule="kind",
+                expected=f"one of {', '.join(sorted(can.kinds))}",
+            )
+        if qpu.description.pulser_device is None:
+            return None
+        facts = await self._checker.check(program, qpu.description.pulser_device)
+        refusal = qpu.adapter.refusal(facts, shots)
+        if refusal is not None:
+            raise refusal
+        return facts
+
+
+def _refusal_of_all(refusals: dict[str, ProgramError]) -> ProgramError:
+    """One error for a program that no candidate takes: the only one, or all in one text."""
+    if not refusals:
+        return ProgramRefused("this site has no QPU", next_step="ask the site's operators")
+    first = next(iter(refusals.values()))
+    if len(refusals) == 1 or len({str(one) for one in refusals.values()}) == 1:
+        return first
+    return ProgramRefused(
+        "no QPU takes this program: " + " | ".join(f"{q}: {e}" for q, e in refusals.items()),
+        rule=getattr(first, "rule", None),
+        next_step="see `qpu info` for the devices",
+    )

@@ -1,0 +1,165 @@
+"""Carries commands to the QPUs and brings back what became of them, as events.
+
+One asyncio task per chunk in flight. The dispatcher decides nothing: it starts
+the chunks it is told to, asks again about those that nobody answers for, and
+posts what it learns to the manager's inbox.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+
+from qpu_executor.errors import ManagerUnreachable, ProgramError, QpuExecutorError
+from qpu_executor.manager.service.fleet import Fleet, Qpu
+from qpu_executor.model.events import (
+    ChunkFinished,
+    ChunkLost,
+    ChunkRefused,
+    ChunkStarted,
+    ChunkStopped,
+    ChunkUnanswered,
+    Event,
+    QpuReported,
+)
+from qpu_executor.model.values import ChunkId
+from qpu_executor.qpus.base import ChunkOrder, ChunkOutcome, OutcomeKind
+
+log = logging.getLogger(__name__)
+
+Post = Callable[[Event, ChunkOutcome | None], None]
+
+ASK_AGAIN_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+"""Pauses between questions about a chunk that nobody answers for; the last one repeats."""
+
+
+class Dispatcher:
+    """Runs chunks on the QPUs of a fleet. `post` puts an event into the inbox."""
+
+    def __init__(self, fleet: Fleet, post: Post, health_every_s: float = 5.0) -> None:
+        self._fleet = fleet
+        self._post = post
+        self._health_every_s = health_every_s
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def watch_health(self) -> None:
+        """Report every QPU whose health changes, from now on."""
+        for qpu in self._fleet:
+            self._spawn(self._watch(qpu), f"health of {qpu.name}")
+
+    def start(self, qpu: str, order: ChunkOrder) -> None:
+        """Hand a chunk to its QPU and follow it to its end."""
+        work = self._run(self._fleet.get(qpu), order)
+        self._spawn(self._guarded(order.chunk, work), f"chunk {order.chunk}")
+
+    def adopt(self, qpu: str, chunk: ChunkId) -> None:
+        """Follow a chunk that an earlier incarnation sent: ask first, never start it."""
+        found = self._fleet.find(qpu)
+        if found is None:
+            self._post(ChunkLost(chunk, f"QPU {qpu} is no longer in the site file", False), None)
+            return
+        self._spawn(self._guarded(chunk, self._resolve(found, chunk)), f"adopted chunk {chunk}")
+
+    def stop(self, qpu: str, chunk: ChunkId) -> None:
+        """Ask the QPU to end a chunk early; its outcome arrives the usual way."""
+        found = self._fleet.find(qpu)
+        if found is not None:
+            self._spawn(self._stop(found, chunk), f"stop of chunk {chunk}")
+
+    async def close(self) -> None:
+        """Let go of everything in flight, without a word: a later manager asks about it."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # -- one chunk ------------------------------------------------------------
+
+    async def _guarded(self, chunk: ChunkId, work: Coroutine[None, None, None]) -> None:
+        try:
+            await work
+        except Exception as error:
+            # An adapter broke its contract. Nobody knows what became of the chunk,
+            # so it keeps its slot until an operator decides: never repeat it blindly.
+            log.exception("chunk %s: its adapter broke its contract", chunk)
+            self._post(ChunkUnanswered(chunk, f"the adapter failed: {error!r}"), None)
+
+    async def _run(self, qpu: Qpu, order: ChunkOrder) -> None:
+        chunk = order.chunk
+        try:
+            await qpu.adapter.start(order)
+        except ProgramError as error:
+            self._post(ChunkRefused(chunk, str(error)), None)
+            return
+        except ManagerUnreachable as error:
+            self._post(ChunkUnanswered(chunk, str(error)), None)
+            await self._resolve(qpu, chunk)
+            return
+        except QpuExecutorError as error:
+            self._post(ChunkLost(chunk, str(error), fault=True), None)
+            return
+        self._post(ChunkStarted(chunk), None)
+        await self._follow(qpu, chunk)
+
+    async def _follow(self, qpu: Qpu, chunk: ChunkId) -> None:
+        outcome = await qpu.adapter.wait(chunk)
+        self._post(event_of(chunk, outcome), outcome)
+        if outcome.kind is OutcomeKind.UNANSWERED:
+            await self._resolve(qpu, chunk)
+
+    async def _resolve(self, qpu: Qpu, chunk: ChunkId) -> None:
+        """Ask until the QPU says what became of the chunk; it is never started again here."""
+        attempt = 0
+        while True:
+            outcome = await qpu.adapter.ask(chunk)
+            if outcome is None:
+                self._post(ChunkStarted(chunk), None)
+                await self._follow(qpu, chunk)
+                return
+            if outcome.kind is not OutcomeKind.UNANSWERED:
+                self._post(event_of(chunk, outcome), outcome)
+                return
+            if attempt == 0:
+                self._post(ChunkUnanswered(chunk, outcome.message), None)
+            await asyncio.sleep(ASK_AGAIN_S[min(attempt, len(ASK_AGAIN_S) - 1)])
+            attempt += 1
+
+    async def _stop(self, qpu: Qpu, chunk: ChunkId) -> None:
+        await qpu.adapter.stop(chunk)
+
+    async def _watch(self, qpu: Qpu) -> None:
+        while True:
+            await asyncio.sleep(self._health_every_s)
+            health = await qpu.adapter.health()
+            if health != qpu.health:
+                qpu.health = health
+                self._post(QpuReported(qpu.name, health.state, health.reason), None)
+
+    def _spawn(self, work: Coroutine[None, None, None], name: str) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # An adapter that breaks its contract must not end in silence.
+            log.error("%s ended with %r", task.get_name(), error, exc_info=error)
+
+
+def event_of(chunk: ChunkId, outcome: ChunkOutcome) -> Event:
+    """The event that tells the core how a chunk ended (or that nobody knows)."""
+    match outcome.kind:
+        case OutcomeKind.FINISHED:
+            return ChunkFinished(chunk, outcome.shots, outcome.device_s)
+        case OutcomeKind.STOPPED:
+            return ChunkStopped(chunk, outcome.shots, outcome.device_s)
+        case OutcomeKind.REFUSED:
+            return ChunkRefused(chunk, outcome.message)
+        case OutcomeKind.FAULT:
+            return ChunkLost(chunk, outcome.message, fault=True)
+        case OutcomeKind.NOT_KNOWN:
+            return ChunkLost(chunk, outcome.message or "the QPU doesn't know it", fault=False)
+        case OutcomeKind.UNANSWERED:
+            return ChunkUnanswered(chunk, outcome.message)

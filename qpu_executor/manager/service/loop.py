@@ -1,0 +1,229 @@
+"""The one loop that decides and saves.
+
+One turn: take all that has arrived, let the core decide, save everything in
+one transaction, and only then tell the devices, the callers and the event
+streams. While the store can't be written the turn is kept and tried again:
+nothing reaches a device meanwhile, and what the devices answer is kept. An
+error that leaves the core in doubt ends the loop; a restart rebuilds it from
+the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import TypeVar
+
+from qpu_executor.errors import InternalError, ManagerBusy, QpuExecutorError
+from qpu_executor.manager.service.alarm import Alarm
+from qpu_executor.manager.service.broadcast import Broadcast
+from qpu_executor.manager.service.clock import Clock
+from qpu_executor.manager.service.fleet import Fleet
+from qpu_executor.manager.service.inbox import Inbox
+from qpu_executor.manager.service.ledger import Ledger
+from qpu_executor.manager.store.base import Store
+from qpu_executor.manager.store.records import TaskRow
+from qpu_executor.model.events import Event, WokenUp
+from qpu_executor.model.values import Instant
+from qpu_executor.qpus.base import ChunkOutcome
+from qpu_executor.scheduling.commands import StartChunk, StopChunk
+from qpu_executor.scheduling.scheduler import Scheduler
+
+log = logging.getLogger(__name__)
+
+STORE_RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0)
+"""Pauses between attempts to save while the store can't be written; the last one repeats."""
+
+INBOX_LIMIT = 50_000
+"""Above this many waiting items, callers are asked to come back later."""
+
+Answered = TypeVar("Answered")
+
+OwnerKey = tuple[str, str]
+"""An idempotency key, scoped to its owner."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """`work` runs on the loop, without waiting; `keys` are looked up before it does."""
+
+    work: Callable[[Ledger, Instant], None]
+    keys: tuple[OwnerKey, ...]
+    fail: Callable[[QpuExecutorError], None]
+
+
+class DecisionLoop:
+    """`live`: rows of the tasks that haven't ended. `keys_found`: of the turn's items.
+
+    `perform` hands a saved command to a device.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        fleet: Fleet,
+        scheduler: Scheduler,
+        clock: Clock,
+        broadcast: Broadcast,
+        live: dict[int, TaskRow],
+        perform: Callable[[StartChunk | StopChunk], Coroutine[None, None, None]],
+    ) -> None:
+        self.live = live
+        self.keys_found: dict[OwnerKey, TaskRow] = {}
+        self.trouble: QpuExecutorError | None = None
+        self.failure: QpuExecutorError | None = None
+        self._store = store
+        self._fleet = fleet
+        self._scheduler = scheduler
+        self._clock = clock
+        self._broadcast = broadcast
+        self._journal_n = broadcast.newest
+        self._perform = perform
+        self._inbox: Inbox[_Item] = Inbox()
+        self._alarm = Alarm(clock, lambda: self.post(WokenUp(), None))
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to take turns."""
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="manager loop")
+
+    async def stop(self) -> None:
+        """End after the current turn's save; what was accepted is in the store."""
+        self._alarm.cancel()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        self._refuse_all(ManagerBusy("the manager is stopping", next_step="try again"))
+
+    async def ended(self) -> None:
+        """Return when the loop has ended; `failure` says why, unless it was stopped."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    def post(self, event: Event, outcome: ChunkOutcome | None) -> None:
+        """Let an event reach the core in the next turn."""
+
+        def happen(ledger: Ledger, now: Instant) -> None:
+            self.decide(event, outcome, ledger, now)
+
+        self._inbox.post(_Item(happen, (), lambda error: None))
+
+    async def run(
+        self, work: Callable[[Ledger, Instant], Answered], keys: tuple[OwnerKey, ...] = ()
+    ) -> Answered:
+        """Do `work` in the next turn; return its answer once that is durable."""
+        if self.failure is not None:
+            raise self.failure
+        future: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
+
+        def do(ledger: Ledger, now: Instant) -> None:
+            answer = work(ledger, now)
+            ledger.answers.append(lambda: None if future.done() else future.set_result(answer))
+
+        def fail(error: QpuExecutorError) -> None:
+            if not future.done():
+                future.set_exception(error)
+
+        self._inbox.post(_Item(do, keys, fail))
+        return await future
+
+    def decide(
+        self, event: Event, outcome: ChunkOutcome | None, ledger: Ledger, now: Instant
+    ) -> None:
+        """Let the core decide on an event, and note what follows. Within a turn only."""
+        ledger.record_event(event, now)
+        chunk = getattr(event, "chunk", None)
+        for command in self._scheduler.handle(event, now):
+            about = getattr(command, "chunk", None)
+            ledger.carry_out(command, outcome if about == chunk else None, now)
+
+    def refuse_if_overloaded(self) -> None:
+        """Raises ManagerBusy while the store can't be written or too much is waiting."""
+        if self.trouble is not None:
+            raise ManagerBusy(
+                f"the manager can't save anything at the moment: {self.trouble.message}",
+                retry_after_s=2.0,
+                next_step="nothing was lost; try again",
+            )
+        if len(self._inbox) > INBOX_LIMIT:
+            raise ManagerBusy("the manager has more to do than it can take", retry_after_s=2.0)
+
+    # -- one turn -------------------------------------------------------------
+
+    async def _run(self) -> None:
+        items: list[_Item] = []
+        try:
+            while True:
+                items = await self._inbox.take()
+                await self._turn(items)
+        except QpuExecutorError as error:
+            self._end(error, items)
+        except Exception as error:
+            log.exception("the manager's loop failed")
+            self._end(InternalError(f"the manager's loop failed: {error!r}"), items)
+
+    async def _turn(self, items: list[_Item]) -> None:
+        await self._find_keys(items)
+        ledger = Ledger(self.live, self._fleet, self._journal_n, self._store.incarnation)
+        now = self._clock.now()
+        for item in items:
+            item.work(ledger, now)
+        await self._save(ledger)
+        self._journal_n = ledger.journal_n
+        self._take_over(ledger)
+        for command in ledger.device_commands:
+            await self._perform(command)
+        for answer in ledger.answers:
+            answer()
+        await self._broadcast.publish(self._journal_n, ledger.told, ledger.progress)
+        self._alarm.set(self._scheduler.next_wakeup())
+
+    def _take_over(self, ledger: Ledger) -> None:
+        """What is committed is what readers see from now on."""
+        for row in ledger.touched.values():
+            if row.state.final:
+                self.live.pop(row.id, None)
+                self._broadcast.forget(row.owner, row.id)
+            else:
+                self.live[row.id] = row
+
+    async def _find_keys(self, items: list[_Item]) -> None:
+        """Look up the keys of a turn; whatever came before it is in the store by now."""
+        self.keys_found = {}
+        by_owner: dict[str, set[str]] = {}
+        for item in items:
+            for owner, key in item.keys:
+                by_owner.setdefault(owner, set()).add(key)
+        for owner, keys in by_owner.items():
+            for key, row in (await self._store.tasks_by_key(owner, keys)).items():
+                self.keys_found[owner, key] = self.live.get(row.id, row)
+
+    async def _save(self, ledger: Ledger) -> None:
+        attempt = 0
+        while ledger.changes:
+            try:
+                await self._store.apply(ledger.changes)
+                break
+            except ManagerBusy as error:
+                if self.trouble is None:
+                    log.warning("the store can't be written, trying again: %s", error)
+                self.trouble = error
+            await asyncio.sleep(STORE_RETRY_S[min(attempt, len(STORE_RETRY_S) - 1)])
+            attempt += 1
+        if self.trouble is not None:
+            log.warning("the store can be written again")
+            self.trouble = None
+
+    def _end(self, error: QpuExecutorError, items: list[_Item]) -> None:
+        self.failure = error
+        log.critical("the manager ends: %s", error)
+        for item in items:
+            item.fail(error)
+        self._refuse_all(error)
+
+    def _refuse_all(self, error: QpuExecutorError) -> None:
+        for item in self._inbox.drain():
+            item.fail(error)

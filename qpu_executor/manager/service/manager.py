@@ -1,0 +1,282 @@
+"""The manager: what callers may ask of it.
+
+Every method takes the caller, shows and changes only what is the caller's, and
+returns once its effect is durable. The deciding is the loop's (`loop.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from qpu_executor.errors import QpuExecutorError, RequestRefused, UnknownTask
+from qpu_executor.manager.auth.caller import Caller
+from qpu_executor.manager.service.admission import Admission
+from qpu_executor.manager.service.broadcast import Broadcast
+from qpu_executor.manager.service.clock import Clock
+from qpu_executor.manager.service.dispatcher import Dispatcher
+from qpu_executor.manager.service.fleet import Fleet
+from qpu_executor.manager.service.ledger import Ledger
+from qpu_executor.manager.service.loop import DecisionLoop
+from qpu_executor.manager.service.orders import Accepted, Admitted, Answer, NewTask
+from qpu_executor.manager.service.program_shelf import ProgramShelf
+from qpu_executor.manager.service.recovery import restore
+from qpu_executor.manager.service.submission import adopted, program_row_of, row_of, spec_of
+from qpu_executor.manager.store.base import Store
+from qpu_executor.manager.store.records import (
+    AddProgram,
+    AddSession,
+    AddTask,
+    AskTask,
+    CloseSession,
+    SessionRow,
+    TaskRow,
+)
+from qpu_executor.model.events import (
+    TaskCancelAsked,
+    TaskHoldAsked,
+    TaskReleaseAsked,
+    TaskSubmitted,
+)
+from qpu_executor.model.values import MAX_TASK_ID, Instant
+from qpu_executor.qpus.base import ChunkOrder
+from qpu_executor.scheduling.commands import StartChunk, StopChunk
+from qpu_executor.scheduling.scheduler import Scheduler
+
+_ASKED: dict[str, tuple[Callable[[int], Any], dict[str, bool]]] = {
+    "cancel": (TaskCancelAsked, {"cancel_asked": True}),
+    "hold": (TaskHoldAsked, {"hold_asked": True}),
+    "release": (TaskReleaseAsked, {"hold_asked": False}),
+}
+"""What can be asked of a task: the event, and what a restart has to remember of it."""
+
+
+class Manager:
+    """Everything that a caller can ask for. The store and the fleet are opened by others."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        fleet: Fleet,
+        admission: Admission,
+        scheduler: Scheduler,
+        make_clock: Callable[[Instant], Clock],
+        health_every_s: float = 5.0,
+    ) -> None:
+        self.store = store
+        self.fleet = fleet
+        self.admission = admission
+        self.scheduler = scheduler
+        self.instance = uuid.uuid4().hex
+        self.live: dict[int, TaskRow] = {}
+        self._make_clock = make_clock
+        self._health_every_s = health_every_s
+        self._shelf = ProgramShelf(store)
+        self._open_sessions: dict[str, SessionRow] = {}
+
+    async def start(self) -> None:
+        """Restore what is stored, ask the QPUs about what was in flight, and begin."""
+        snapshot = await self.store.load()
+        self.clock = self._make_clock(snapshot.latest_at)
+        self.broadcast = Broadcast(newest=snapshot.journal_n)
+        self._next_task_id = snapshot.next_task_id
+        self._open_sessions = {session.id: session for session in snapshot.open_sessions}
+        self.live.update((task.id, task) for task in snapshot.live)
+        self.loop = DecisionLoop(
+            store=self.store,
+            fleet=self.fleet,
+            scheduler=self.scheduler,
+            clock=self.clock,
+            broadcast=self.broadcast,
+            live=self.live,
+            perform=self._perform,
+        )
+        self.dispatcher = Dispatcher(self.fleet, self.loop.post, self._health_every_s)
+        events, unclear = restore(
+            self.scheduler, self.fleet, self.admission.classes, snapshot, self.clock.now()
+        )
+        for event in events:
+            self.loop.post(event, None)
+        self.loop.start()
+        for qpu, chunk in unclear:
+            self.dispatcher.adopt(qpu, chunk)
+        self.dispatcher.watch_health()
+
+    async def stop(self) -> None:
+        """Let go of the devices and end the loop; what was accepted is in the store."""
+        await self.dispatcher.close()
+        await self.loop.stop()
+
+    # -- tasks ----------------------------------------------------------------
+
+    async def submit(self, orders: Sequence[NewTask], caller: Caller) -> list[Answer]:
+        """Admit and save tasks: each answer is a durable task, or why there is none."""
+        self.loop.refuse_if_overloaded()
+        admitted = await self._admit_all(orders, caller)
+        accepted = [one for one in admitted if isinstance(one, Admitted)]
+        for one in accepted:
+            self._shelf.put(one.program)
+        keys = tuple((caller.name, one.order.key) for one in accepted if one.order.key)
+
+        def save(ledger: Ledger, now: Instant) -> list[Answer]:
+            return [
+                self._add(one, caller, ledger, now) if isinstance(one, Admitted) else one
+                for one in admitted
+            ]
+
+        return await self.loop.run(save, keys)
+
+    async def ask(self, action: str, ids: Sequence[int], caller: Caller) -> list[TaskRow]:
+        """Cancel, hold or release tasks of the caller; returns their rows afterwards.
+
+        Raises UnknownTask for the first id that isn't the caller's. A task that has
+        ended stays as it is.
+        """
+        for task_id in ids:
+            await self.task(task_id, caller)
+        event_of, remembered = _ASKED[action]
+
+        def change(ledger: Ledger, now: Instant) -> None:
+            for task_id in ids:
+                row = ledger.row(task_id)
+                if row is None or row.state.final:
+                    continue
+                ledger.remember(AskTask(task_id, **remembered))
+                self.loop.decide(event_of(task_id), None, ledger, now)
+
+        await self.loop.run(change)
+        return [await self.task(task_id, caller) for task_id in ids]
+
+    async def task(self, task_id: int, caller: Caller) -> TaskRow:
+        """One task of the caller. Raises UnknownTask, also for somebody else's."""
+        row = self.live.get(task_id) or await self.store.task(task_id)
+        if row is None or row.owner != caller.name:
+            raise UnknownTask(
+                f"there is no task {task_id} of {caller.name}",
+                where="task",
+                next_step="see `qpu queue --all`",
+            )
+        return row
+
+    async def _admit_all(
+        self, orders: Sequence[NewTask], caller: Caller
+    ) -> list[Admitted | Answer]:
+        keys = {order.key for order in orders if order.key}
+        known = await self.store.tasks_by_key(caller.name, keys) if keys else {}
+
+        async def one(order: NewTask) -> Admitted | Answer:
+            found = known.get(order.key or "")
+            try:
+                if found is not None:
+                    named = adopted(order, self.live.get(found.id, found))
+                    if named is not None:
+                        return named
+                await self._check_session(order, caller)
+                return await self.admission.admit(order, caller)
+            except QpuExecutorError as error:
+                return error
+
+        return list(await asyncio.gather(*(one(order) for order in orders)))
+
+    def _add(self, one: Admitted, caller: Caller, ledger: Ledger, now: Instant) -> Answer:
+        """Save a task, within a turn of the loop; its key may have been taken meanwhile."""
+        order, generation = one.order, 1
+        if order.key is not None:
+            known = self.loop.keys_found.get((caller.name, order.key))
+            try:
+                named = adopted(order, known)
+            except QpuExecutorError as error:
+                return error
+            if named is not None:
+                return named
+            generation = 1 if known is None else known.generation + 1
+        if self._next_task_id > MAX_TASK_ID:
+            return RequestRefused("all task ids are used up", next_step="tell the operators")
+        row = row_of(one, caller.name, self._next_task_id, generation, now)
+        self._next_task_id += 1
+        if order.key is not None:
+            self.loop.keys_found[caller.name, order.key] = row
+        ledger.add_task(AddProgram(program_row_of(one, now)), AddTask(row), now)
+        self.loop.decide(TaskSubmitted(spec_of(row)), None, ledger, now)
+        return Accepted(row, created=True)
+
+    # -- sessions -------------------------------------------------------------
+
+    async def open_session(
+        self, caller: Caller, *, name: str, kind: str, account: str | None, key: str | None
+    ) -> SessionRow:
+        """Open a session, or find the open one of this caller with the same key."""
+
+        def add(ledger: Ledger, now: Instant) -> SessionRow:
+            for found in self._open_sessions.values():
+                if key is not None and (found.owner, found.key) == (caller.name, key):
+                    return found
+            session = SessionRow(
+                id=uuid.uuid4().hex,
+                owner=caller.name,
+                account=account or caller.name,
+                name=name,
+                kind=kind,
+                key=key,
+                opened_at=now,
+            )
+            self._open_sessions[session.id] = session
+            ledger.changes.append(AddSession(session))
+            return session
+
+        return await self.loop.run(add)
+
+    async def close_session(self, session_id: str, caller: Caller) -> SessionRow:
+        """Close a session; its tasks go on. Closing it again changes nothing."""
+        session = await self.session(session_id, caller)
+
+        def close(ledger: Ledger, now: Instant) -> None:
+            if self._open_sessions.pop(session_id, None) is not None:
+                ledger.changes.append(CloseSession(session_id, now))
+
+        await self.loop.run(close)
+        return await self.store.session(session_id) or session
+
+    async def session(self, session_id: str, caller: Caller) -> SessionRow:
+        """One session of the caller. Raises RequestRefused, also for somebody else's."""
+        found = self._open_sessions.get(session_id) or await self.store.session(session_id)
+        if found is None or found.owner != caller.name:
+            raise RequestRefused(
+                f"there is no session {session_id!r} of {caller.name}", where="session"
+            )
+        return found
+
+    def live_tasks(self, session_id: str) -> list[int]:
+        """Ids of a session's tasks that haven't ended: derived from the rows, never counted."""
+        return [row.id for row in self.live.values() if row.session_id == session_id]
+
+    async def _check_session(self, order: NewTask, caller: Caller) -> None:
+        if order.session_id is None:
+            return
+        session = await self.session(order.session_id, caller)
+        if session.closed_at is not None:
+            raise RequestRefused(
+                f"session {session.name or session.id} is closed",
+                where="session",
+                next_step="open a new one",
+            )
+
+    # -- devices --------------------------------------------------------------
+
+    async def _perform(self, command: StartChunk | StopChunk) -> None:
+        """A saved command reaches its device."""
+        if isinstance(command, StopChunk):
+            self.dispatcher.stop(command.qpu, command.chunk)
+            return
+        task = self.live[command.chunk.task_id]
+        order = ChunkOrder(
+            chunk=command.chunk,
+            program=await self._shelf.get(task.program_hash),
+            first_shot=command.first_shot,
+            shots=command.shots,
+            seed=task.seed,
+        )
+        self.dispatcher.start(command.qpu, order)

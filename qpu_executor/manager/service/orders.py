@@ -1,0 +1,63 @@
+"""What callers ask of the manager, and what it answers: plain frozen values.
+
+The API turns JSON into these and these into JSON; the manager knows no HTTP.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+
+from qpu_executor.errors import QpuExecutorError
+from qpu_executor.manager.store.records import TaskRow
+from qpu_executor.programs.program import Program, ProgramFacts
+
+
+@dataclass(frozen=True, slots=True)
+class NewTask:
+    """A task that a caller wants. `program` None: `program_hash` names a stored one."""
+
+    program: Program | None
+    program_hash: str
+    shots: int
+    job_class: str | None = None
+    qpu: str | None = None
+    priority: int = 0
+    seed: int | None = None
+    name: str = ""
+    session_id: str | None = None
+    account: str | None = None
+    held: bool = False
+    key: str | None = None
+    key_origin: str = "user"
+
+    def body_hash(self) -> str:
+        """Identity of the request under its key: everything but key and inline content."""
+        body = asdict(self)
+        for left_out in ("program", "key", "key_origin"):
+            del body[left_out]
+        return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A task that passed admission: its program, what a check found, where it can run."""
+
+    order: NewTask
+    program: Program
+    facts: ProgramFacts | None
+    job_class: str
+    account: str
+    qpus: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A durable task. `created` false: its key named it already."""
+
+    task: TaskRow
+    created: bool
+
+
+Answer = Accepted | QpuExecutorError

@@ -1,0 +1,101 @@
+"""After a restart: the core is rebuilt from the store.
+
+What is certain (tasks, shots counted, chunks that ended) is put back as it
+was. What isn't (chunks that were in flight) keeps its slot, and its QPU is
+asked about it; the answers reach the core as ordinary events. A task whose
+class or QPU is no longer in the site file isn't lost: it waits. Device faults
+in a row are counted anew.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from qpu_executor.manager.service.fleet import Fleet
+from qpu_executor.manager.service.submission import spec_of
+from qpu_executor.manager.store.records import ChunkRow, Snapshot, TaskRow
+from qpu_executor.model.events import (
+    ClassesChanged,
+    Event,
+    QpuRegistered,
+    TaskCancelAsked,
+    TaskHoldAsked,
+    WokenUp,
+)
+from qpu_executor.model.states import QpuState, TaskState
+from qpu_executor.model.values import ChunkId, Instant, JobClass, QpuSpec
+from qpu_executor.scheduling.restore import StoredChunk
+from qpu_executor.scheduling.scheduler import Scheduler
+
+log = logging.getLogger(__name__)
+
+
+def restore(
+    scheduler: Scheduler,
+    fleet: Fleet,
+    classes: Mapping[str, JobClass],
+    snapshot: Snapshot,
+    now: Instant,
+) -> tuple[list[Event], list[tuple[str, ChunkId]]]:
+    """Fill an empty scheduler. Returns events that are still due, and unclear chunks.
+
+    The unclear chunks are (QPU, chunk): those that a QPU has to be asked about.
+    """
+    scheduler.handle(ClassesChanged(_all_classes(classes, snapshot)), now)
+    for spec in _all_qpus(fleet, snapshot):
+        scheduler.handle(QpuRegistered(spec), now)
+    due: list[Event] = []
+    unclear: list[tuple[str, ChunkId]] = []
+    for task in snapshot.live:
+        chunks = snapshot.chunks.get(task.id, ())
+        out = next((chunk for chunk in reversed(chunks) if not chunk.state.ended), None)
+        scheduler.restore(
+            spec_of(task),
+            task.state,
+            shots_done=task.shots_done,
+            faults=0,
+            chunk=None if out is None else _out(out),
+            next_chunk_n=len(chunks),
+        )
+        if out is not None:
+            unclear.append((out.qpu, out.id))
+        due += _asked(task)
+    # A last word from nobody, so that the core looks at its queue once it is complete.
+    due.append(WokenUp())
+    if snapshot.live:
+        log.info("restored %d live tasks, %d chunks to ask about", len(snapshot.live), len(unclear))
+    return due, unclear
+
+
+def _out(chunk: ChunkRow) -> StoredChunk:
+    return StoredChunk(chunk.id, chunk.qpu, chunk.shots, chunk.first_shot, chunk.state)
+
+
+def _asked(task: TaskRow) -> list[Event]:
+    """What was asked of a task before the restart and hasn't come about."""
+    if task.cancel_asked:
+        return [TaskCancelAsked(task.id)]
+    if task.hold_asked and task.state is TaskState.RUNNING:
+        return [TaskHoldAsked(task.id)]
+    return []
+
+
+def _all_classes(classes: Mapping[str, JobClass], snapshot: Snapshot) -> tuple[JobClass, ...]:
+    """The site's classes, and one of least priority for each that only live tasks know."""
+    gone = {task.job_class for task in snapshot.live} - set(classes)
+    for name in sorted(gone):
+        log.warning("job class %s is no longer in the site file; its live tasks go last", name)
+    lowest = min(one.priority for one in classes.values())
+    return (*classes.values(), *(JobClass(name, lowest) for name in sorted(gone)))
+
+
+def _all_qpus(fleet: Fleet, snapshot: Snapshot) -> list[QpuSpec]:
+    """The site's QPUs, and a DOWN one for each that only live tasks know."""
+    specs = [qpu.spec() for qpu in fleet]
+    known = {spec.name for spec in specs}
+    gone = {name for task in snapshot.live for name in task.qpus} - known
+    for name in sorted(gone):
+        log.warning("QPU %s is no longer in the site file; tasks that need it wait", name)
+        specs.append(QpuSpec(name, state=QpuState.DOWN, reason="not in the site file"))
+    return specs
