@@ -1,0 +1,169 @@
+"""`qpu serve`: the manager as a process, embedded or served; they differ in settings only.
+
+Here the parts are wired: store, QPUs, core, manager, HTTP. The process ends in
+good order on SIGTERM and SIGINT, when its owner ends (embedded), or when the
+manager fails (exit code 1: what was accepted is in the store).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from qpu_executor.cli.server_parts import Parts, build_parts, missing_server_extra
+from qpu_executor.errors import ConfigError, OperatorError, QpuExecutorError
+from qpu_executor.settings import SiteSettings, embedded_site, read_site, state_directory
+
+log = logging.getLogger("qpu_executor.serve")
+
+
+def serve(
+    site: Annotated[Path | None, typer.Option(help="Site file. Default: one emulated QPU.")] = None,
+    listen: Annotated[
+        list[str] | None,
+        typer.Option(help="Address to listen on, instead of the site file's; may be repeated."),
+    ] = None,
+    directory: Annotated[
+        Path | None, typer.Option(help="Where the store lives, instead of the site file's place.")
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
+    embedded: Annotated[bool, typer.Option(hidden=True)] = False,
+    socket: Annotated[Path | None, typer.Option(hidden=True)] = None,
+    ready_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
+    owner_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
+    owner_pid: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Run the QPU resource manager."""
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    for noisy in ("asyncio", "alembic", "uvicorn.error"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    tell = _teller(ready_fd)
+    try:
+        missing_server_extra()
+        settings = _settings(site, listen, directory, socket)
+        parts = build_parts(settings, embedded=embedded)
+        asyncio.run(_serve(parts, tell, owner_fd, owner_pid))
+    except QpuExecutorError as error:
+        if ready_fd is not None:
+            log.error("%s", error)
+        tell({"error": _fields(error)})
+        raise
+
+
+def _settings(
+    site: Path | None, listen: list[str] | None, directory: Path | None, socket: Path | None
+) -> SiteSettings:
+    """The site with what the command line says instead."""
+    settings = embedded_site() if site is None else read_site(site)
+    manager = settings.manager
+    changes: dict[str, Any] = {}
+    if socket is not None:
+        changes["listen"] = [f"unix://{socket.absolute()}"]
+    if listen:
+        changes["listen"] = listen
+    if directory is not None:
+        changes["store"] = directory.absolute() / "store.sqlite"
+    elif manager.store is None:
+        changes["store"] = state_directory() / "served" / "store.sqlite"
+    return settings.model_copy(update={"manager": manager.model_copy(update=changes)})
+
+
+async def _serve(
+    parts: Parts,
+    tell: Callable[[dict[str, Any]], None],
+    owner_fd: int | None,
+    owner_pid: int | None,
+) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    _watch_owner(loop, stop, owner_fd, owner_pid)
+    async with parts.running() as urls:
+        # A full collection over a long queue would be a pause between two shots.
+        gc.freeze()
+        tell({"url": urls[0], "pid": os.getpid()})
+        log.info("listening on %s", ", ".join(urls))
+        waiters = [
+            asyncio.create_task(stop.wait()),
+            asyncio.create_task(parts.manager.loop.ended()),
+        ]
+        await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
+        for waiter in waiters:
+            waiter.cancel()
+        log.info("stopping")
+    if parts.manager.loop.failure is not None:
+        raise parts.manager.loop.failure
+
+
+def _watch_owner(
+    loop: asyncio.AbstractEventLoop,
+    stop: asyncio.Event,
+    owner_fd: int | None,
+    owner_pid: int | None,
+) -> None:
+    """Stop when the owner has ended: its pipe closes, or its process does.
+
+    Both, since children that the owner forked hold the pipe's other end too.
+    """
+
+    def gone(fd: int) -> None:
+        loop.remove_reader(fd)
+        stop.set()
+
+    if owner_fd is not None:
+        loop.add_reader(owner_fd, gone, owner_fd)
+    if owner_pid is not None and hasattr(os, "pidfd_open"):
+        try:
+            pidfd = os.pidfd_open(owner_pid)
+        except OSError:
+            stop.set()
+            return
+        loop.add_reader(pidfd, gone, pidfd)
+
+
+def _teller(ready_fd: int | None) -> Callable[[dict[str, Any]], None]:
+    """Says one JSON line to whoever started this process; a person reads the log instead."""
+    told = False
+
+    def tell(message: dict[str, Any]) -> None:
+        nonlocal told
+        if told:
+            return
+        told = True
+        if ready_fd is None:
+            if "url" in message:
+                print(f"qpu: serving on {message['url']} (stop with Ctrl-C)", flush=True)
+            return
+        with os.fdopen(ready_fd, "w") as pipe:
+            pipe.write(json.dumps(message) + "\n")
+
+    return tell
+
+
+def _fields(error: QpuExecutorError) -> dict[str, Any]:
+    """An error as the problem document that the owner's client reads."""
+    return {
+        "title": "The manager didn't start",
+        "status": 500 if isinstance(error, OperatorError) else 400,
+        "detail": error.message,
+        "code": error.code if not isinstance(error, ConfigError) else ConfigError.code,
+        "where": error.where,
+        "expected": error.expected,
+        "next_step": error.next_step,
+        "permanent": error.permanent,
+    }

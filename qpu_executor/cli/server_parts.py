@@ -1,0 +1,109 @@
+"""The parts of a manager, built from a site's settings and opened in order."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from qpu_executor.errors import OperatorError
+
+if TYPE_CHECKING:
+    from qpu_executor.manager.service.fleet import Fleet
+    from qpu_executor.manager.service.manager import Manager
+    from qpu_executor.manager.store.base import Store
+    from qpu_executor.qpus.checking import ProgramChecker
+    from qpu_executor.settings import SiteSettings
+
+NEEDED = ("alembic", "fastapi", "fastapi_offline", "sqlalchemy", "uvicorn", "httptools")
+
+
+def missing_server_extra() -> None:
+    """Raises OperatorError if the packages of the server extra aren't installed."""
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise OperatorError(
+            f"the manager needs {', '.join(missing)}",
+            next_step="pip install 'qpu-executor[server,emulator]'",
+        )
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Built, not yet opened. `running` opens them, and closes them in reverse."""
+
+    settings: SiteSettings
+    store: Store
+    fleet: Fleet
+    checker: ProgramChecker
+    manager: Manager
+    embedded: bool
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[list[str]]:
+        """Open everything, and yield the URLs that are listened on."""
+        from qpu_executor.manager.api.app import create_app
+        from qpu_executor.manager.api.listening import make_server, open_sockets, remover_of
+
+        async with AsyncExitStack() as stack:
+            await self.store.open()
+            stack.push_async_callback(self.store.close)
+            await self.checker.open()
+            stack.push_async_callback(self.checker.close)
+            stack.push_async_callback(self.fleet.close)
+            await self.fleet.open()
+            sockets, urls = open_sockets(self.settings.manager.listen)
+            for one in sockets:
+                stack.callback(remover_of(one, private=self.embedded))
+            await self.manager.start()
+            stack.push_async_callback(self.manager.stop)
+            server = make_server(create_app(self.manager, embedded=self.embedded))
+            serving = asyncio.create_task(server.serve(sockets=sockets), name="http")
+            await server.listening.wait()
+            try:
+                yield urls
+            finally:
+                server.should_exit = True
+                await self.manager.broadcast.close()
+                await serving
+
+
+def build_parts(settings: SiteSettings, *, embedded: bool) -> Parts:
+    """Build a manager. Raises ConfigError or PluginRefused; opens nothing."""
+    from qpu_executor.manager.service.admission import Admission
+    from qpu_executor.manager.service.clock import SystemClock
+    from qpu_executor.manager.service.fleet import Fleet, Qpu
+    from qpu_executor.manager.service.manager import Manager
+    from qpu_executor.manager.store.sql import SqlStore
+    from qpu_executor.qpus.checking import ProgramChecker
+    from qpu_executor.qpus.registry import build_adapter
+    from qpu_executor.scheduling.scheduler import Scheduler
+
+    store_path = settings.manager.store
+    if store_path is None:
+        raise OperatorError("the site file doesn't say where the store is", where="manager.store")
+    store = SqlStore(store_path)
+    fleet = Fleet(
+        Qpu(name, qpu.kind, build_adapter(qpu.kind, name, qpu.adapter_settings()))
+        for name, qpu in settings.qpus.items()
+    )
+    checker = ProgramChecker()
+    admission = Admission(
+        fleet=fleet,
+        classes=settings.classes(),
+        default_class=settings.default_class,
+        checker=checker,
+        store=store,
+    )
+    manager = Manager(
+        store=store,
+        fleet=fleet,
+        admission=admission,
+        scheduler=Scheduler(),
+        make_clock=lambda newest: SystemClock(newest, settings.manager.time_scale),
+        health_every_s=settings.manager.health_every_s,
+    )
+    return Parts(settings, store, fleet, checker, manager, embedded)

@@ -1,0 +1,32 @@
+"""The HTTP application."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+
+from qpu_executor import __version__
+from qpu_executor.manager.api import events, problems, site, tasks
+from qpu_executor.manager.service.manager import Manager
+
+DESCRIPTION = """
+Submit quantum tasks, follow them, fetch their results.
+
+Every error is a problem document (RFC 9457) whose `code` names its kind and whose
+`next_step` says what to do. Send an `Idempotency-Key` with a submission, and the
+same request may be repeated without running anything twice.
+"""
+
+
+def create_app(manager: Manager, *, embedded: bool) -> FastAPI:
+    """The application in front of a started manager."""
+    # The page at /docs must not need the internet: the manager's host often has none.
+    app = FastAPIOffline(
+        redoc_url=None, title="qpu-executor", version=__version__, description=DESCRIPTION
+    )
+    app.state.manager = manager
+    app.state.embedded = embedded
+    for router in (tasks.router, site.router, events.router):
+        app.include_router(router)
+    problems.install(app)
+    return app

@@ -1,0 +1,46 @@
+"""What every route needs: the manager, and who is asking."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from qpu_executor.errors import NotAllowed
+from qpu_executor.manager.api.views import task_out
+from qpu_executor.manager.auth.caller import Caller
+from qpu_executor.manager.service.manager import Manager
+from qpu_executor.manager.store.records import TaskRow
+from qpu_executor.wire.tasks import TaskOut
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One request's view of the manager."""
+
+    manager: Manager
+    caller: Caller
+    embedded: bool
+
+    def task_out(self, row: TaskRow) -> TaskOut:
+        """A task with the reason why it waits."""
+        manager = self.manager
+        reason = None
+        if not row.state.final and (found := manager.scheduler.reason(row.id)) is not None:
+            reason = found.value
+        return task_out(row, manager.fleet.find(row.qpu) if row.qpu else None, reason)
+
+
+def context_of(request: Request) -> Context:
+    """The context of a request. Raises NotAllowed if nobody knows who is asking."""
+    caller = request.scope.get("qpu_executor.caller")
+    if isinstance(caller, NotAllowed):
+        raise caller
+    if not isinstance(caller, Caller):
+        raise NotAllowed("the connection doesn't say who is asking")
+    app = request.app.state
+    return Context(app.manager, caller, app.embedded)
+
+
+Asked = Annotated[Context, Depends(context_of)]

@@ -1,0 +1,204 @@
+"""Sockets, and the server that knows who is at the other end of each connection."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from qpu_executor.errors import ConfigError, NotAllowed, QpuExecutorError
+from qpu_executor.manager.auth.caller import Caller
+from qpu_executor.manager.auth.peer import caller_of_socket
+
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+MAX_SOCKET_PATH = 107
+
+
+class CallerProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP protocol, which also puts the caller into every request's scope."""
+
+    _caller: Caller | NotAllowed
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Ask the kernel once per connection who is at its other end."""
+        try:
+            self._caller = caller_of_socket(transport.get_extra_info("socket"))
+        except NotAllowed as error:
+            self._caller = error
+        except OSError as error:
+            self._caller = NotAllowed(f"the kernel doesn't say who is asking: {error}")
+        super().connection_made(transport)
+
+    def on_message_begin(self) -> None:
+        """A request begins: its scope is new."""
+        super().on_message_begin()
+        self.scope["qpu_executor.caller"] = self._caller  # type: ignore[typeddict-unknown-key]
+
+
+class Server(uvicorn.Server):
+    """uvicorn without its signal handlers (stopping is decided in one place).
+
+    `listening` is set once connections are taken.
+    """
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to take connections."""
+        await super().startup(sockets)
+        self.listening.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the process's signal handlers alone."""
+        yield
+
+
+def make_server(app: FastAPI) -> Server:
+    """A server for an application; `serve(sockets=...)` runs it, `should_exit` ends it."""
+    config = uvicorn.Config(
+        app,
+        http=CallerProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=120,
+        timeout_graceful_shutdown=3,
+    )
+    return Server(config)
+
+
+def remover_of(one: socket.socket, *, private: bool) -> Callable[[], None]:
+    """A function that closes a listening socket and removes its file.
+
+    With `private` also the file's directory, if it is empty: it was made for this
+    socket. To be asked for while the socket is open: a closed one has no name.
+    """
+    path = one.getsockname() if one.family == socket.AF_UNIX else ""
+
+    def remove() -> None:
+        one.close()
+        if not path:
+            return
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+            if private:
+                os.rmdir(os.path.dirname(path))
+
+    return remove
+
+
+def open_sockets(addresses: Sequence[str]) -> tuple[list[socket.socket], list[str]]:
+    """Listening sockets for addresses of a site file, and the URLs that reach them.
+
+    Raises ConfigError for an address that can't be used; opens all or none.
+    """
+    opened: list[socket.socket] = []
+    urls: list[str] = []
+    try:
+        for address in addresses:
+            found, url = _open(address)
+            opened.append(found)
+            urls.append(url)
+    except QpuExecutorError:
+        for one in opened:
+            one.close()
+        raise
+    return opened, urls
+
+
+def _open(address: str) -> tuple[socket.socket, str]:
+    try:
+        parts = urlsplit(address)
+        port = 8080 if parts.port is None else parts.port
+    except ValueError as error:
+        raise ConfigError(f"{address!r}: {error}", where="manager.listen") from None
+    if parts.scheme == "unix" and parts.path.startswith("/") and not parts.netloc:
+        return _open_unix(Path(parts.path)), address
+    if parts.scheme == "http" and parts.hostname:
+        return _open_tcp(address, parts.hostname, port)
+    raise ConfigError(
+        f"{address!r} is no address to listen on",
+        where="manager.listen",
+        expected="unix:///run/qpu-executor/manager.sock or http://127.0.0.1:8080",
+    )
+
+
+def _open_unix(path: Path) -> socket.socket:
+    if len(os.fsencode(path)) > MAX_SOCKET_PATH:
+        raise ConfigError(
+            f"the socket path {path} is too long for the operating system",
+            where="manager.listen",
+            expected=f"at most {MAX_SOCKET_PATH} bytes",
+        )
+    found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_dead_socket(path)
+        found.bind(str(path))
+        found.listen(512)
+    except OSError as error:
+        found.close()
+        raise ConfigError(
+            f"can't listen on {path}: {error.strerror or error}", where="manager.listen"
+        ) from error
+    found.setblocking(False)
+    return found
+
+
+def _remove_dead_socket(path: Path) -> None:
+    """Remove the socket of a manager that was killed; refuse if one answers there."""
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise ConfigError(
+                f"{path} exists and is no socket", where="manager.listen", next_step="remove it"
+            )
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+    raise ConfigError(
+        f"another process listens on {path}", where="manager.listen", next_step="stop it first"
+    )
+
+
+def _open_tcp(address: str, host: str, port: int) -> tuple[socket.socket, str]:
+    if host not in LOOPBACK:
+        raise ConfigError(
+            f"{address}: without authentication the manager listens on loopback only",
+            where="manager.listen",
+            expected="127.0.0.1, ::1 or localhost",
+        )
+    host = "127.0.0.1" if host == "localhost" else host
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    found = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind((host, port))
+        found.listen(512)
+    except OSError as error:
+        found.close()
+        raise ConfigError(
+            f"can't listen on {address}: {error.strerror or error}",
+            where="manager.listen",
+            next_step="choose another port, or stop what listens there",
+        ) from error
+    found.setblocking(False)
+    shown = f"[{host}]" if ":" in host else host
+    return found, f"http://{shown}:{found.getsockname()[1]}"

@@ -1,0 +1,274 @@
+"""Routes about tasks and programs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query
+from fastapi.responses import Response
+
+from qpu_executor.errors import (
+    IllegalMove,
+    QpuExecutorError,
+    RequestRefused,
+    TaskCancelled,
+    TaskFailed,
+    UnknownTask,
+)
+from qpu_executor.manager.api.context import Asked, Context
+from qpu_executor.manager.api.problems import answer, problem_of
+from qpu_executor.manager.api.views import chunk_out, history_out, result_out
+from qpu_executor.manager.service.orders import Answer, NewTask
+from qpu_executor.manager.store.records import TaskFilter, TaskRow
+from qpu_executor.model.states import TaskState
+from qpu_executor.programs.program import Program
+from qpu_executor.wire.tasks import (
+    Problem,
+    ProgramIn,
+    ResultList,
+    ResultOut,
+    SubmitAnswer,
+    SubmitItem,
+    SubmitRequest,
+    TaskDetail,
+    TaskIds,
+    TaskList,
+    TaskRequest,
+)
+
+router = APIRouter(
+    prefix="/v1",
+    tags=["tasks"],
+    responses={
+        400: {"model": Problem},
+        403: {"model": Problem},
+        404: {"model": Problem},
+        409: {"model": Problem},
+        422: {"model": Problem},
+        503: {"model": Problem},
+    },
+)
+
+
+@router.post("/tasks", response_model=SubmitAnswer)
+async def submit(
+    asked: Asked,
+    body: SubmitRequest,
+    idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
+) -> SubmitAnswer | Response:
+    """Submit one or many tasks. Each is accepted (durably) or refused on its own.
+
+    With an `Idempotency-Key` the same request can be sent again: it names the
+    tasks that were accepted then. A refused single task answers with its problem.
+    """
+    shared = {hash_: Program(one.kind, one.content) for hash_, one in body.programs.items()}
+    for hash_, program in shared.items():
+        if program.hash != hash_:
+            raise RequestRefused("the program isn't what its hash says", where=f"programs.{hash_}")
+    keys = _keys(body, idempotency_key)
+    orders = [_order(task, key, shared) for task, key in zip(body.tasks, keys, strict=True)]
+    refused = {i: one for i, one in enumerate(orders) if isinstance(one, QpuExecutorError)}
+    wanted = [one for one in orders if isinstance(one, NewTask)]
+    found = iter(await asked.manager.submit(wanted, asked.caller) if wanted else [])
+    answers = [refused[i] if i in refused else next(found) for i in range(len(orders))]
+    if len(answers) == 1 and isinstance(answers[0], QpuExecutorError):
+        return answer(answers[0], keys[0])
+    items = [_item(asked, one, key) for one, key in zip(answers, keys, strict=True)]
+    return SubmitAnswer(items=items, cursor=asked.manager.broadcast.newest)
+
+
+@router.get("/tasks")
+async def tasks(
+    asked: Asked,
+    ids: Annotated[str | None, Query(description="comma-separated ids")] = None,
+    state: Annotated[str | None, Query(description="comma-separated states")] = None,
+    session: str | None = None,
+    after_id: Annotated[int, Query(ge=0)] = 0,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
+) -> TaskList:
+    """The caller's tasks, oldest first."""
+    cursor = asked.manager.broadcast.newest
+    which = TaskFilter(
+        ids=_ids(ids) if ids is not None else None,
+        owner=asked.caller.name,
+        session_id=session,
+        states=_states(state) if state is not None else None,
+        after_id=after_id,
+        limit=limit + 1,
+    )
+    rows = await asked.manager.store.tasks(which)
+    more = len(rows) > limit
+    return TaskList(
+        tasks=[asked.task_out(asked.manager.live.get(row.id, row)) for row in rows[:limit]],
+        cursor=cursor,
+        more=more,
+    )
+
+
+@router.post("/tasks/cancel")
+async def cancel(asked: Asked, body: TaskIds) -> TaskList:
+    """Cancel tasks. One that has ended stays as it is: its state is in the answer."""
+    return await _ask(asked, "cancel", body.ids)
+
+
+@router.post("/tasks/hold")
+async def hold(asked: Asked, body: TaskIds) -> TaskList:
+    """Keep tasks back. A running chunk is finished first."""
+    return await _ask(asked, "hold", body.ids)
+
+
+@router.post("/tasks/release")
+async def release(asked: Asked, body: TaskIds) -> TaskList:
+    """Let held tasks go on."""
+    return await _ask(asked, "release", body.ids)
+
+
+@router.get("/tasks/{task_id}")
+async def task(asked: Asked, task_id: int) -> TaskDetail:
+    """One task with its chunks and the times of its states."""
+    row = await asked.manager.task(task_id, asked.caller)
+    store = asked.manager.store
+    chunks = (await store.chunks([task_id])).get(task_id, [])
+    history = (await store.history([task_id])).get(task_id, [])
+    return TaskDetail(
+        **asked.task_out(row).model_dump(),
+        chunks=[chunk_out(chunk) for chunk in chunks],
+        history=history_out(history),
+    )
+
+
+@router.get("/tasks/{task_id}/result")
+async def result(asked: Asked, task_id: int, partial: bool = False) -> ResultOut:
+    """The result of a completed task; with `partial`, the shots counted so far."""
+    row = await asked.manager.task(task_id, asked.caller)
+    if row.state is not TaskState.COMPLETED and not partial:
+        raise _no_result(row)
+    return (await _results(asked, [row]))[0]
+
+
+@router.get("/results")
+async def results(
+    asked: Asked, ids: Annotated[str, Query(description="comma-separated ids")]
+) -> ResultList:
+    """Results of those of these tasks that are completed."""
+    which = TaskFilter(
+        ids=_ids(ids), owner=asked.caller.name, states=(TaskState.COMPLETED,), limit=10_000
+    )
+    return ResultList(results=await _results(asked, await asked.manager.store.tasks(which)))
+
+
+@router.get("/programs/{program_hash}")
+async def program(asked: Asked, program_hash: str) -> ProgramIn:
+    """A program that the caller has submitted."""
+    store = asked.manager.store
+    found = (await store.programs([program_hash])).get(program_hash)
+    if found is None or asked.caller.name not in await store.program_owners(program_hash):
+        raise UnknownTask(f"there is no program {program_hash!r} of {asked.caller.name}")
+    return ProgramIn(kind=found.kind, content=found.content)
+
+
+# -- below: no routes -----------------------------------------------------------
+
+
+def _keys(body: SubmitRequest, header: str | None) -> list[str | None]:
+    if header is None:
+        return [task.key for task in body.tasks]
+    many = len(body.tasks) > 1
+    return [task.key or (f"{header}#{i}" if many else header) for i, task in enumerate(body.tasks)]
+
+
+def _order(
+    task: TaskRequest, key: str | None, shared: dict[str, Program]
+) -> NewTask | QpuExecutorError:
+    program = None
+    if task.program is not None:
+        program = Program(task.program.kind, task.program.content)
+        if task.program_hash not in (None, program.hash):
+            return RequestRefused("program and program_hash disagree", where="program_hash")
+    elif task.program_hash is None:
+        return RequestRefused("a task needs a program", where="program", next_step="see /docs")
+    else:
+        program = shared.get(task.program_hash)
+    return NewTask(
+        program=program,
+        program_hash=program.hash if program else str(task.program_hash),
+        shots=task.shots,
+        job_class=task.job_class,
+        qpu=task.qpu,
+        priority=task.priority,
+        seed=task.seed,
+        name=task.name,
+        session_id=task.session,
+        account=task.account,
+        held=task.held,
+        key=key,
+        key_origin=task.key_origin,
+    )
+
+
+def _item(asked: Context, one: Answer, key: str | None) -> SubmitItem:
+    if isinstance(one, QpuExecutorError):
+        return SubmitItem(problem=problem_of(one, key), created=False)
+    row = asked.manager.live.get(one.task.id, one.task)
+    return SubmitItem(task=asked.task_out(row), created=one.created)
+
+
+async def _ask(asked: Context, action: str, ids: list[int]) -> TaskList:
+    rows = await asked.manager.ask(action, ids, asked.caller)
+    return TaskList(
+        tasks=[asked.task_out(row) for row in rows], cursor=asked.manager.broadcast.newest
+    )
+
+
+async def _results(asked: Context, rows: list[TaskRow]) -> list[ResultOut]:
+    store = asked.manager.store
+    ids = [row.id for row in rows]
+    chunks = await store.chunks(ids)
+    histories = await store.history(ids)
+    programs = await store.programs({row.program_hash for row in rows})
+    return [
+        result_out(
+            asked.task_out(row),
+            programs.get(row.program_hash),
+            chunks.get(row.id, []),
+            histories.get(row.id, []),
+        )
+        for row in rows
+    ]
+
+
+def _no_result(row: TaskRow) -> QpuExecutorError:
+    if row.state is TaskState.FAILED:
+        return TaskFailed(
+            row.error or "the task failed", permanent=row.permanent, where=f"task {row.id}"
+        )
+    if row.state is TaskState.CANCELLED:
+        return TaskCancelled("the task was cancelled", where=f"task {row.id}")
+    return IllegalMove(
+        f"the task is {row.state} with {row.shots_done} of {row.shots} shots",
+        where=f"task {row.id}",
+        next_step="wait for it, or ask for `partial=true`",
+    )
+
+
+def _ids(text: str) -> tuple[int, ...]:
+    try:
+        found = tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise RequestRefused(
+            f"{text!r} is no list of task ids", where="ids", expected="for example ids=17,18"
+        ) from None
+    if len(found) > 10_000 or any(not 0 <= one < 2**31 for one in found):
+        raise RequestRefused("too many ids, or ids that can't be", where="ids")
+    return found
+
+
+def _states(text: str) -> tuple[TaskState, ...]:
+    try:
+        return tuple(TaskState(part.strip().upper()) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise RequestRefused(
+            f"{text!r} is no list of task states",
+            where="state",
+            expected=", ".join(TaskState),
+        ) from None

@@ -1,0 +1,173 @@
+"""From rows to wire shapes: pure functions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from qpu_executor.manager.service.fleet import Qpu
+from qpu_executor.manager.store.records import ChunkRow, JournalRow, ProgramRow, SessionRow, TaskRow
+from qpu_executor.model.states import QpuState
+from qpu_executor.model.values import Instant
+from qpu_executor.scheduling.explain import QpuView
+from qpu_executor.wire.site import CapacityOut, EventOut, QpuOut, SessionOut
+from qpu_executor.wire.tasks import ChunkOut, ResultOut, StateTime, TaskOut
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def moment(instant: Instant) -> datetime:
+    """Microseconds since the epoch as a UTC datetime."""
+    return _EPOCH + timedelta(microseconds=instant)
+
+
+def optional_moment(instant: Instant | None) -> datetime | None:
+    """The same, or None."""
+    return None if instant is None else moment(instant)
+
+
+def task_out(row: TaskRow, qpu: Qpu | None, reason: str | None = None) -> TaskOut:
+    """A task. `qpu`: the one it ran on last, where that is still there."""
+    return TaskOut(
+        id=row.id,
+        name=row.name,
+        state=row.state,
+        reason=reason,
+        error=row.error,
+        error_code=row.error_code,
+        permanent=row.permanent,
+        job_class=row.job_class,
+        priority=row.priority,
+        shots=row.shots,
+        shots_done=row.shots_done,
+        qpu=row.qpu,
+        qpu_asked=row.qpu_asked,
+        device=qpu.description.device_name if qpu else None,
+        emulated=qpu.capabilities.emulated if qpu else None,
+        owner=row.owner,
+        account=row.account,
+        session=row.session_id,
+        key=row.key,
+        program_hash=row.program_hash,
+        seed=row.seed,
+        submitted_at=moment(row.submitted_at),
+        started_at=optional_moment(row.started_at),
+        ended_at=optional_moment(row.ended_at),
+    )
+
+
+def chunk_out(row: ChunkRow) -> ChunkOut:
+    """A chunk, without its counts."""
+    return ChunkOut(
+        n=row.n,
+        state=row.state,
+        qpu=row.qpu,
+        first_shot=row.first_shot,
+        shots=row.shots,
+        shots_counted=row.shots_counted,
+        epoch=row.epoch,
+        sent_at=moment(row.sent_at),
+        started_at=optional_moment(row.started_at),
+        ended_at=optional_moment(row.ended_at),
+        setup_s=row.setup_s,
+        device_s=row.device_s,
+        reason=row.reason,
+    )
+
+
+def history_out(rows: Sequence[JournalRow]) -> list[StateTime]:
+    """When the task entered each state, in order."""
+    return [StateTime(state=row.state, at=moment(row.at)) for row in rows if row.state is not None]
+
+
+def result_out(
+    task: TaskOut,
+    program: ProgramRow | None,
+    chunks: Sequence[ChunkRow],
+    history: Sequence[JournalRow],
+) -> ResultOut:
+    """A result: the counted shots of all chunks, derived from their rows."""
+    counts: Counter[str] = Counter()
+    versions: dict[str, str] = {}
+    for chunk in chunks:
+        counts.update(chunk.counts)
+        versions.update(chunk.versions)
+    counted = [chunk for chunk in chunks if chunk.shots_counted]
+    last = counted[-1] if counted else None
+    return ResultOut(
+        task=task,
+        counts=dict(sorted(counts.items())),
+        shots=sum(chunk.shots_counted for chunk in chunks),
+        surplus_shots=sum(chunk.surplus for chunk in chunks),
+        qubit_ids=list(program.qubit_ids) if program else [],
+        duration_ns=program.duration_ns if program else None,
+        qpu=last.qpu if last else task.qpu,
+        device=last.device if last else task.device,
+        emulated=last.emulated if last else task.emulated,
+        epochs=list(dict.fromkeys(chunk.epoch for chunk in counted)),
+        chunks=[chunk_out(chunk) for chunk in chunks],
+        history=history_out(history),
+        versions=versions,
+    )
+
+
+def session_out(row: SessionRow, live_tasks: int) -> SessionOut:
+    """A session."""
+    return SessionOut(
+        id=row.id,
+        name=row.name,
+        kind=row.kind,
+        owner=row.owner,
+        account=row.account,
+        opened_at=moment(row.opened_at),
+        closed_at=optional_moment(row.closed_at),
+        live_tasks=live_tasks,
+    )
+
+
+def event_out(row: JournalRow) -> EventOut:
+    """A task's state change as an event."""
+    reason = row.data.get("error")
+    return EventOut(
+        type="task",
+        n=row.n,
+        task=row.task_id,
+        state=row.state,
+        shots_done=row.shots_done,
+        session=row.session_id,
+        reason=str(reason) if reason is not None else None,
+        at=moment(row.at),
+    )
+
+
+def qpu_fields(qpu: Qpu, view: QpuView | None, own_tasks: set[int]) -> dict[str, object]:
+    """The fields of a QPU in QRMI's words. `own_tasks`: the caller's, others aren't named."""
+    running = view.running if view else ()
+    slots = qpu.capabilities.slots
+    status = {
+        QpuState.UP: "online",
+        QpuState.DRAINING: "paused",
+        QpuState.DOWN: "offline",
+    }[qpu.health.state]
+    return {
+        "name": qpu.name,
+        "kind": qpu.kind,
+        "status": status,
+        "status_reason": qpu.health.reason or None,
+        "healthy": qpu.health.state is not QpuState.DOWN,
+        "busy": len(running) >= slots,
+        "capacity": CapacityOut(available_slots=max(0, slots - len(running)), max_slots=slots),
+        "pending_job_count": view.waiting if view else 0,
+        "state": qpu.health.state,
+        "device": qpu.description.device_name,
+        "emulated": qpu.capabilities.emulated,
+        "max_chunk_shots": qpu.capabilities.max_chunk_shots,
+        "shot_rate_hz": view.rate_hz if view else qpu.capabilities.shot_rate_hz,
+        "running": [task_id for task_id in running if task_id in own_tasks],
+    }
+
+
+def qpu_out(qpu: Qpu, view: QpuView | None, own_tasks: set[int]) -> QpuOut:
+    """A QPU."""
+    return QpuOut.model_validate(qpu_fields(qpu, view, own_tasks))

@@ -1,0 +1,209 @@
+"""Tasks, programs and results on the wire (API v1).
+
+Requests refuse unknown fields; answers may gain fields in later versions, so
+readers ignore what they don't know. Instants are RFC 3339 in UTC.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from qpu_executor.model.states import ChunkState, TaskState
+
+MAX_SHOTS = 1_000_000
+"""More shots than that in one task are a typing error (class limits are lower)."""
+
+
+class Request(BaseModel):
+    """Base of what a client sends: unknown fields are errors."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Answer(BaseModel):
+    """Base of what the manager sends: unknown fields are ignored by older readers."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class ProgramIn(Request):
+    """A program: its kind and its content as text."""
+
+    kind: str = Field(max_length=64, examples=["pulser-abstract"])
+    content: str
+
+
+class TaskRequest(Request):
+    """One task. Exactly one of `program` (inline) and `program_hash` (sent before) is given."""
+
+    program: ProgramIn | None = None
+    program_hash: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    shots: int = Field(ge=1, le=MAX_SHOTS)
+    job_class: str | None = Field(default=None, description="the site's default class if null")
+    qpu: str | None = Field(default=None, description="a QPU by name; any compatible one if null")
+    priority: int = Field(
+        default=0, ge=-1000, le=1000, description="within the class; higher first"
+    )
+    seed: int | None = Field(
+        default=None, ge=0, lt=2**63, description="drawn by the manager if null"
+    )
+    name: str = Field(default="", max_length=200)
+    session: str | None = None
+    account: str | None = None
+    held: bool = False
+    key: str | None = Field(
+        default=None, max_length=200, description="idempotency key; overrides the header's"
+    )
+    key_origin: Literal["user", "engine"] = Field(
+        default="user",
+        description="an engine's key adopts the program stored first, a user's refuses another",
+    )
+
+
+class SubmitRequest(Request):
+    """One or many tasks, accepted or refused one by one. `programs`: shared contents by hash."""
+
+    tasks: list[TaskRequest] = Field(min_length=1, max_length=10_000)
+    programs: dict[str, ProgramIn] = Field(default_factory=dict)
+
+
+class TaskOut(Answer):
+    """A task as its owner sees it."""
+
+    id: int
+    name: str
+    state: TaskState
+    reason: str | None = Field(default=None, description="why it waits, where it does")
+    error: str | None = None
+    error_code: str | None = None
+    permanent: bool = Field(default=False, description="the same request can't succeed")
+    job_class: str
+    priority: int
+    shots: int
+    shots_done: int
+    qpu: str | None = Field(description="where its shots ran last; null before the first chunk")
+    qpu_asked: str | None = None
+    device: str | None = None
+    emulated: bool | None = None
+    owner: str
+    account: str
+    session: str | None
+    key: str | None
+    program_hash: str
+    seed: int
+    submitted_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+class SubmitItem(Answer):
+    """The answer to one task of a request: the task, or the problem."""
+
+    task: TaskOut | None = None
+    created: bool = Field(default=True, description="false: the key named this task already")
+    problem: Problem | None = None
+
+
+class SubmitAnswer(Answer):
+    """Answers in the order of the request's tasks. `cursor`: journal number to follow from."""
+
+    items: list[SubmitItem]
+    cursor: int
+
+
+class TaskList(Answer):
+    """A page of tasks. `cursor`: journal number that the page is at least as new as."""
+
+    tasks: list[TaskOut]
+    cursor: int
+    more: bool = False
+
+
+class TaskIds(Request):
+    """Several tasks at once."""
+
+    ids: list[int] = Field(min_length=1, max_length=10_000)
+
+
+class ChunkOut(Answer):
+    """One chunk of a task. `epoch` null: the device doesn't say."""
+
+    n: int
+    state: ChunkState
+    qpu: str
+    first_shot: int
+    shots: int
+    shots_counted: int
+    epoch: str | None
+    sent_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    setup_s: float
+    device_s: float
+    reason: str
+
+
+class TaskDetail(TaskOut):
+    """A task with its chunks and the times of every state."""
+
+    chunks: list[ChunkOut]
+    history: list[StateTime]
+
+
+class StateTime(Answer):
+    """The task entered `state` at `at`."""
+
+    state: TaskState
+    at: datetime
+
+
+class ResultOut(Answer):
+    """The result of a COMPLETED task (or, while it runs, of the shots so far).
+
+    `counts`: bitstring -> times seen; bit i belongs to `qubit_ids[i]`.
+    """
+
+    task: TaskOut
+    counts: dict[str, int]
+    shots: int
+    surplus_shots: int = Field(
+        default=0, description="delivered beyond the number asked; not in counts"
+    )
+    qubit_ids: list[str]
+    duration_ns: int | None
+    qpu: str | None
+    device: str | None
+    emulated: bool | None
+    epochs: list[str | None]
+    chunks: list[ChunkOut]
+    history: list[StateTime]
+    versions: dict[str, str]
+
+
+class ResultList(Answer):
+    """Results of several tasks; those that aren't final, or aren't the caller's, are left out."""
+
+    results: list[ResultOut]
+
+
+class Problem(Answer):
+    """RFC 9457 problem document. `code` is the error class; `next_step` says what to do."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    code: str
+    where: str | None = None
+    expected: str | None = None
+    next_step: str | None = None
+    rule: str | None = None
+    permanent: bool = False
+    key: str | None = None
+
+
+SubmitItem.model_rebuild()
+TaskDetail.model_rebuild()
