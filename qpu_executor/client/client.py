@@ -1,0 +1,281 @@
+"""Client: the manager's verbs for plain Python, over one AsyncClient on one daemon thread.
+
+May be used from any thread of its process. Futures and waits cost no thread
+each. A client that was forgotten is closed when it is collected, or at exit.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar
+
+from qpu_executor.client.address import Address
+from qpu_executor.client.async_client import AsyncClient, order_of
+from qpu_executor.client.futures import Orders, TaskFuture
+from qpu_executor.client.loop_thread import LoopThread
+from qpu_executor.client.order import TaskOrder
+from qpu_executor.client.result import Result
+from qpu_executor.client.tasks import AsyncTask, Task
+from qpu_executor.errors import CallerError, QpuExecutorError
+from qpu_executor.model.states import TaskState
+from qpu_executor.programs.program import Program
+from qpu_executor.wire.site import (
+    EventOut,
+    HealthOut,
+    JobClassOut,
+    QpuDetail,
+    QpuOut,
+    SessionOut,
+)
+from qpu_executor.wire.tasks import TaskDetail
+
+T = TypeVar("T")
+
+
+class Client:
+    """A connection to a manager. Get one from `connect()`; close it, or use `with`."""
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        session: str | None = None,
+        wait_s: float = 300.0,
+        ended: Callable[[], QpuExecutorError | None] = lambda: None,
+        on_close: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._thread = LoopThread("qpu-client")
+        self._client = AsyncClient(address, session=session, wait_s=wait_s, ended=ended)
+        self._on_close = on_close
+        self._lock = threading.Lock()
+        self._orders = Orders(self._client)
+        self._closer: weakref.finalize[..., Client] | None = None
+
+    @property
+    def url(self) -> str:
+        """The manager's URL: other processes connect to it."""
+        return self._client.url
+
+    def start(self) -> Self:
+        """Start the thread and say hello. Raises ManagerUnreachable. Idempotent."""
+        with self._lock:
+            if self._closer is None:
+                self._thread.start()
+                # Holds no reference to this object: runs when it is collected, or at exit.
+                self._closer = weakref.finalize(
+                    self, _close, self._thread, self._client, self._orders, self._on_close
+                )
+                try:
+                    self._thread.run(self._client.start())
+                except BaseException:
+                    self._closer()
+                    raise
+        return self
+
+    def close(self) -> None:
+        """Close connections and end the thread. Tasks go on at the manager. Idempotent."""
+        if self._closer is not None:
+            self._closer()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> str:
+        raise TypeError("a client doesn't pickle: send client.url and connect() over there")
+
+    def call(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine of this client's AsyncClient and wait for it."""
+        return self._thread.run(work)
+
+    # Submitting and waiting
+
+    def submit(
+        self,
+        program: Program | Any,
+        shots: int,
+        *,
+        job_class: str | None = None,
+        qpu: str | None = None,
+        priority: int = 0,
+        seed: int | None = None,
+        name: str = "",
+        key: str | None = None,
+        key_origin: Literal["user", "engine"] = "user",
+        account: str | None = None,
+        session: str | None = None,
+        held: bool = False,
+    ) -> Task:
+        """Submit one task: a Pulser sequence, a Program, or abstract-representation JSON.
+
+        The options are the fields of TaskOrder. Raises BuilderError or ProgramError
+        for what is no program, and the manager's refusal.
+        """
+        order = order_of(
+            program,
+            shots,
+            job_class=job_class,
+            qpu=qpu,
+            priority=priority,
+            seed=seed,
+            name=name,
+            key=key,
+            key_origin=key_origin,
+            account=account,
+            session=session,
+            held=held,
+        )
+        return Task(self, self.call(self._client.submit_order(order)))
+
+    def submit_each(self, orders: Iterable[TaskOrder]) -> list[Task | QpuExecutorError]:
+        """Submit orders; per order its task, or the error that refused it."""
+        answers = self.call(self._client.submit_each(list(orders)))
+        return [Task(self, item) if isinstance(item, AsyncTask) else item for item in answers]
+
+    def submit_many(self, orders: Iterable[TaskOrder]) -> list[Task]:
+        """Submit orders. Raises the first refusal (the others were submitted all the same)."""
+        return self._tasks(self._client.submit_many(list(orders)))
+
+    def run_future(self, order: TaskOrder) -> TaskFuture:
+        """Submit an order and wait for its result in the background.
+
+        Never blocks: refusals are the future's exception. Orders that come
+        together travel together.
+        """
+        future = TaskFuture(self)
+        future.set_running_or_notify_cancel()
+        try:
+            self._orders.add(order, future, self._thread)
+        except QpuExecutorError as error:
+            future.set_exception(error)
+        return future
+
+    # Tasks
+
+    def task(self, task_id: int) -> Task:
+        """A task by id. Raises UnknownTask."""
+        return Task(self, self.call(self._client.task(task_id)))
+
+    def task_detail(self, task_id: int) -> TaskDetail:
+        """A task with its chunks and the times of its states. Raises UnknownTask."""
+        return self.call(self._client.task_detail(task_id))
+
+    def tasks(
+        self,
+        *,
+        ids: Sequence[int] | None = None,
+        states: Iterable[TaskState] = (),
+        session: str | None = None,
+        limit: int | None = None,
+    ) -> list[Task]:
+        """The caller's tasks, by id; unknown ids are left out. `limit`: at most so many."""
+        return self._tasks(self._client.tasks(ids=ids, states=states, session=session, limit=limit))
+
+    def results(self, ids: Iterable[int]) -> dict[int, Result]:
+        """Results by task id of those that are COMPLETED; doesn't wait."""
+        return self.call(self._client.results(ids))
+
+    def partial_result(self, task_id: int) -> Result:
+        """The shots that were counted so far. Raises UnknownTask, IllegalMove, TaskFailed."""
+        return self.call(self._client.partial_result(task_id))
+
+    def cancel_tasks(self, ids: Iterable[int]) -> list[Task]:
+        """Ask for the end of tasks; those that have ended stay as they are."""
+        return self._tasks(self._client.cancel_tasks(ids))
+
+    def hold_tasks(self, ids: Iterable[int]) -> list[Task]:
+        """Keep tasks back."""
+        return self._tasks(self._client.hold_tasks(ids))
+
+    def release_tasks(self, ids: Iterable[int]) -> list[Task]:
+        """Let held tasks go on."""
+        return self._tasks(self._client.release_tasks(ids))
+
+    def program(self, program_hash: str) -> Program:
+        """A program that the caller has submitted, by its hash. Raises UnknownTask."""
+        return self.call(self._client.program(program_hash))
+
+    # The site
+
+    def health(self) -> HealthOut:
+        """Who answers."""
+        return self.call(self._client.health())
+
+    def qpus(self) -> list[QpuOut]:
+        """All QPUs."""
+        return self.call(self._client.qpus())
+
+    def qpu(self, name: str) -> QpuDetail:
+        """One QPU with its device. Raises RequestRefused for an unknown name."""
+        return self.call(self._client.qpu(name))
+
+    def classes(self) -> list[JobClassOut]:
+        """All job classes, the most urgent first."""
+        return self.call(self._client.classes())
+
+    def open_session(
+        self, name: str = "", key: str | None = None, *, account: str | None = None
+    ) -> SessionOut:
+        """Open a session; the same `key` gives the same session."""
+        return self.call(self._client.open_session(name, key, account=account))
+
+    def sessions(self) -> list[SessionOut]:
+        """The caller's sessions, newest first."""
+        return self.call(self._client.sessions())
+
+    def session(self, session_id: str) -> SessionOut:
+        """A session by id."""
+        return self.call(self._client.session(session_id))
+
+    def close_session(self, session_id: str) -> SessionOut:
+        """Close a session: no new tasks; those in it go on."""
+        return self.call(self._client.close_session(session_id))
+
+    def cancel_session(self, session_id: str) -> list[Task]:
+        """Cancel a session's tasks that haven't ended."""
+        return self._tasks(self._client.cancel_session(session_id))
+
+    def events(self, after: int | None = None, session: str | None = None) -> Iterator[EventOut]:
+        """Events after journal number `after` (None: from now on), for ever."""
+        events = self._client.events(after, session)
+        try:
+            while True:
+                yield self.call(_next(events))
+        finally:
+            with suppress(CallerError):  # the client may have been closed first
+                self.call(_end(events))
+
+    def _tasks(self, work: Coroutine[Any, Any, list[AsyncTask]]) -> list[Task]:
+        return [Task(self, task) for task in self.call(work)]
+
+
+async def _next(events: AsyncGenerator[EventOut, None]) -> EventOut:
+    return await anext(events)
+
+
+async def _end(events: AsyncGenerator[EventOut, None]) -> None:
+    await events.aclose()
+
+
+def _close(
+    thread: LoopThread, client: AsyncClient, orders: Orders, on_close: Callable[[], None]
+) -> None:
+    async def last() -> None:
+        await client.close()
+        orders.close()
+
+    try:
+        thread.stop(last)
+    finally:
+        on_close()

@@ -1,0 +1,84 @@
+"""`connect()` and `aconnect()`: from "which manager?" to a client that has said hello.
+
+The argument, else $QPU_MANAGER, else an embedded manager that this process owns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from qpu_executor.client import embedded
+from qpu_executor.client.address import Address, parse_address
+from qpu_executor.client.async_client import AsyncClient
+from qpu_executor.client.client import Client
+from qpu_executor.errors import ConfigError, QpuExecutorError
+
+VARIABLE = "QPU_MANAGER"
+
+
+@dataclass(frozen=True, slots=True)
+class _Manager:
+    """Where the manager is, whether it is known to be gone, and how to let go of it."""
+
+    address: Address
+    ended: Callable[[], QpuExecutorError | None]
+    release: Callable[[], None]
+
+
+def connect(
+    manager: str | None = None,
+    *,
+    session: str | None = None,
+    wait_s: float = 300.0,
+    directory: Path | None = None,
+    site: Path | None = None,
+) -> Client:
+    """A client of `manager`: a URL, else $QPU_MANAGER, else an embedded manager.
+
+    `session`: id of the session that submissions belong to. `wait_s`: how long an
+    unreachable manager is waited for in all (nothing runs twice meanwhile).
+    `directory`: where an embedded manager keeps its store and its log; all
+    connections of a process with the same directory share one manager.
+    `site`: the site file that an embedded manager is started with (None: one emulated QPU).
+
+    Raises ConfigError for a bad URL, ManagerUnreachable if no manager of ours
+    answers, OperatorError if an embedded one can't be started.
+    """
+    found = _find(manager, wait_s, directory, site)
+    client = Client(
+        found.address, session=session, wait_s=wait_s, ended=found.ended, on_close=found.release
+    )
+    return client.start()
+
+
+async def aconnect(
+    manager: str | None = None,
+    *,
+    session: str | None = None,
+    wait_s: float = 300.0,
+    directory: Path | None = None,
+) -> AsyncClient:
+    """`connect()` for the running event loop."""
+    found = await asyncio.to_thread(_find, manager, wait_s, directory)
+    client = AsyncClient(
+        found.address, session=session, wait_s=wait_s, ended=found.ended, on_close=found.release
+    )
+    return await client.start()
+
+
+def _find(
+    manager: str | None, wait_s: float, directory: Path | None, site: Path | None = None
+) -> _Manager:
+    if not wait_s >= 0:
+        raise ConfigError(f"wait_s={wait_s!r} is no time to wait", expected="seconds, 0 or more")
+    where = "manager"
+    if manager is None:
+        manager, where = os.environ.get(VARIABLE) or None, f"${VARIABLE}"
+    if manager is not None:
+        return _Manager(parse_address(manager, where=where), lambda: None, lambda: None)
+    child = embedded.acquire(directory, site)
+    return _Manager(parse_address(child.url), child.ended, lambda: embedded.release(child))

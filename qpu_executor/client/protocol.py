@@ -1,0 +1,199 @@
+"""Every request that the client makes, as a value. No I/O.
+
+`repeatable` says whether a request may be sent again when no answer came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
+from urllib.parse import quote, urlencode
+
+from pydantic import BaseModel
+
+from qpu_executor.model.states import TaskState
+from qpu_executor.programs.program import Program
+from qpu_executor.wire.site import SessionRequest
+from qpu_executor.wire.tasks import ProgramIn, SubmitRequest, TaskIds, TaskRequest
+
+MAX_TASKS = 1000
+"""Tasks per submission."""
+MAX_BYTES = 8_000_000
+"""About the largest body of a submission."""
+MAX_IDS = 500
+"""Ids per query: keeps a request line far under the 64 kB that servers accept."""
+MAX_RESULTS = 200
+"""Results per answer, which carry counts and chunks."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ApiRequest:
+    """One request. `path` with its query; `body` is JSON, None where there is none."""
+
+    method: str
+    path: str
+    body: bytes | None = None
+    key: str | None = None
+    repeatable: bool = True
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers of this request."""
+        headers = {"accept": "application/json"}
+        if self.body is not None:
+            headers["content-type"] = "application/json"
+        if self.key is not None:
+            headers["idempotency-key"] = self.key
+        return headers
+
+
+def health() -> ApiRequest:
+    """Who answers -> HealthOut."""
+    return ApiRequest("GET", "/v1/health")
+
+
+def submission(tasks: Sequence[TaskRequest], programs: dict[str, Program]) -> ApiRequest:
+    """Submit tasks that name their programs by hash -> SubmitAnswer.
+
+    `programs`: by hash; each is sent once. A single task carries its program itself.
+    """
+    if len(tasks) == 1:
+        (task,) = tasks
+        program = programs[task.program_hash or ""]
+        wire = ProgramIn(kind=program.kind, content=program.content)
+        task = task.model_copy(update={"program": wire, "program_hash": None})
+        return _post("/v1/tasks", SubmitRequest(tasks=[task]), key=task.key)
+    needed = {task.program_hash or "": programs[task.program_hash or ""] for task in tasks}
+    wires = {h: ProgramIn(kind=p.kind, content=p.content) for h, p in needed.items()}
+    return _post("/v1/tasks", SubmitRequest(tasks=list(tasks), programs=wires))
+
+
+def task_page(
+    *,
+    ids: Sequence[int] | None = None,
+    states: Iterable[TaskState] = (),
+    session: str | None = None,
+    after_id: int = 0,
+    limit: int = MAX_TASKS,
+) -> ApiRequest:
+    """A page of the caller's tasks -> TaskList."""
+    query: dict[str, str] = {"limit": str(limit)}
+    if ids is not None:
+        query["ids"] = _comma(ids)
+    if names := ",".join(states):
+        query["state"] = names
+    if session is not None:
+        query["session"] = session
+    if after_id:
+        query["after_id"] = str(after_id)
+    return _get("/v1/tasks", query)
+
+
+def task_detail(task_id: int) -> ApiRequest:
+    """A task with its chunks -> TaskDetail."""
+    return _get(f"/v1/tasks/{int(task_id)}")
+
+
+def results(ids: Sequence[int]) -> ApiRequest:
+    """Results of the completed ones among `ids` -> ResultList."""
+    return _get("/v1/results", {"ids": _comma(ids)})
+
+
+def partial_result(task_id: int) -> ApiRequest:
+    """The shots so far of a task -> ResultOut."""
+    return _get(f"/v1/tasks/{int(task_id)}/result", {"partial": "true"})
+
+
+def cancel(ids: Sequence[int]) -> ApiRequest:
+    """Cancel tasks -> TaskList. Cancelling twice is cancelling once."""
+    return _post("/v1/tasks/cancel", TaskIds(ids=list(ids)))
+
+
+def hold(ids: Sequence[int]) -> ApiRequest:
+    """Keep tasks back -> TaskList."""
+    return _post("/v1/tasks/hold", TaskIds(ids=list(ids)), repeatable=False)
+
+
+def release(ids: Sequence[int]) -> ApiRequest:
+    """Let held tasks go on -> TaskList."""
+    return _post("/v1/tasks/release", TaskIds(ids=list(ids)), repeatable=False)
+
+
+def program(program_hash: str) -> ApiRequest:
+    """A program that the caller has submitted -> ProgramIn."""
+    return _get(f"/v1/programs/{quote(program_hash, safe='')}")
+
+
+def qpus() -> ApiRequest:
+    """All QPUs -> QpuList."""
+    return _get("/v1/qpus")
+
+
+def qpu(name: str) -> ApiRequest:
+    """One QPU with its device -> QpuDetail."""
+    return _get(f"/v1/qpus/{quote(name, safe='')}")
+
+
+def classes() -> ApiRequest:
+    """All job classes -> JobClassList."""
+    return _get("/v1/classes")
+
+
+def open_session(body: SessionRequest) -> ApiRequest:
+    """Open a session (with a key: may be repeated) -> SessionOut."""
+    return _post("/v1/sessions", body, key=body.key, repeatable=body.key is not None)
+
+
+def sessions() -> ApiRequest:
+    """The caller's sessions -> SessionList."""
+    return _get("/v1/sessions")
+
+
+def session(session_id: str) -> ApiRequest:
+    """One session -> SessionOut."""
+    return _get(f"/v1/sessions/{quote(session_id, safe='')}")
+
+
+def close_session(session_id: str) -> ApiRequest:
+    """Close a session -> SessionOut."""
+    return ApiRequest("POST", f"/v1/sessions/{quote(session_id, safe='')}/close")
+
+
+def cancel_session(session_id: str) -> ApiRequest:
+    """Cancel a session's live tasks -> TaskList."""
+    return ApiRequest("POST", f"/v1/sessions/{quote(session_id, safe='')}/cancel")
+
+
+def events(after: int, session: str | None = None) -> ApiRequest:
+    """The event stream, from the entry after number `after`."""
+    query = {"after": str(after)}
+    if session is not None:
+        query["session"] = session
+    return _get("/v1/events", query)
+
+
+def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """`items` in lists of at most `size`."""
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch
+
+
+def _get(path: str, query: dict[str, str] | None = None) -> ApiRequest:
+    # Commas stay as they are: ids are a third shorter, and logs stay readable.
+    return ApiRequest("GET", f"{path}?{urlencode(query, safe=',')}" if query else path)
+
+
+def _post(
+    path: str, body: BaseModel, *, key: str | None = None, repeatable: bool = True
+) -> ApiRequest:
+    content = body.model_dump_json(exclude_defaults=True).encode()
+    return ApiRequest("POST", path, body=content, key=key, repeatable=repeatable)
+
+
+def _comma(ids: Iterable[int]) -> str:
+    return ",".join(str(int(task_id)) for task_id in ids)
