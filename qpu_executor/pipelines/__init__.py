@@ -1,0 +1,1 @@
+"""Pipeline files: from YAML over a plan to Parsl or Dask. No workflow engine of its own."""

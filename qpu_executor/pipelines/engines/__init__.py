@@ -1,0 +1,1 @@
+"""The engines that run a plan: Parsl and Dask, behind one small protocol."""

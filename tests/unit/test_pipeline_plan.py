@@ -1,0 +1,178 @@
+"""Plans: order, inputs, seeds that never change, fingerprints that change when they must."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qpu_executor.errors import ConfigError
+from qpu_executor.pipelines.document import load
+from qpu_executor.pipelines.inputs import parse_settings
+from qpu_executor.pipelines.plan import Plan, build_plan, derive_seed
+
+CODE = """\
+def numbers(n): return list(range(n))
+def sweep(value, power=1): return value
+def loop(qpu, start): return start
+def total(values): return sum(values)
+"""
+
+FILE = """\
+name: demo
+inputs: {n: 3, shots: 10, text: hi}
+steps:
+  total: {call: plan_steps.total, with: {values: ${sweep}}, needs: [loop]}
+  sweep:
+    quantum: plan_steps.sweep
+    with: {value: ${each}}
+    for_each: [1, 2]
+    shots: ${inputs.shots}
+  many: {call: plan_steps.sweep, with: {value: ${each}}, for_each: ${numbers}}
+  numbers: {call: plan_steps.numbers, with: {n: ${inputs.n}}}
+  loop: {hybrid: plan_steps.loop, with: {start: ${run.seed}}, retries: 2}
+answer: {total: ${total}, of: "${inputs.text} ${run.seed}"}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "plan_steps", raising=False)
+    (tmp_path / "plan_steps.py").write_text(CODE)
+    return tmp_path
+
+
+def plan(folder: Path, text: str = FILE, seed: int = 7, **inputs: Any) -> Plan:
+    path = folder / "demo.yaml"
+    path.write_text(text)
+    source = load(path, "demo.yaml")
+    return build_plan(source, {**source.document.inputs, **inputs}, seed)
+
+
+def test_steps_come_after_what_they_need_else_in_the_order_of_the_file(folder: Path) -> None:
+    names = [step.name for step in plan(folder).steps]
+    assert names == ["sweep", "numbers", "many", "loop", "total"]
+
+
+def test_inputs_and_seed_are_filled_in(folder: Path) -> None:
+    found = plan(folder, n=5)
+    assert found.step("numbers").arguments == {"n": 5}
+    assert found.step("loop").arguments == {"start": 7}
+    assert found.step("sweep").shots == 10
+    assert found.step("sweep").items == (1, 2)
+    assert found.step("many").task_count is None
+    assert found.step("loop").retries == 2
+    assert found.answer == {"total": "${total}", "of": "hi 7"}
+    assert found.step("total").needs == ("sweep", "loop")
+
+
+def test_seeds_are_the_same_on_every_platform_and_version() -> None:
+    assert derive_seed(7, "sweep", 0) == 3849123636350182136
+    assert derive_seed(7, "sweep", 0, 2) == 7028728214810042923
+    seeds = {derive_seed(r, s, i) for r in range(3) for s in ("a", "b") for i in range(50)}
+    assert len(seeds) == 300
+    assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_fingerprint_stays_when_nothing_changes(folder: Path) -> None:
+    first, second = plan(folder), plan(folder, FILE.replace("name: demo", "name: demo\nseed: 1"))
+    assert [s.fingerprint for s in first.steps] == [s.fingerprint for s in second.steps]
+
+
+def changed(before: Plan, after: Plan) -> set[str]:
+    return {s.name for s in before.steps if s.fingerprint != after.step(s.name).fingerprint}
+
+
+def test_changed_input_changes_the_steps_that_use_it_and_those_behind_them(folder: Path) -> None:
+    assert changed(plan(folder), plan(folder, n=4)) == {"numbers", "many"}
+    assert changed(plan(folder), plan(folder, shots=11)) == {"sweep", "total"}
+
+
+def test_seed_changes_what_has_shots(folder: Path) -> None:
+    assert changed(plan(folder), plan(folder, seed=8)) == {"sweep", "loop", "total"}
+
+
+def test_changed_function_changes_its_steps(folder: Path) -> None:
+    before = plan(folder)
+    del sys.modules["plan_steps"]
+    (folder / "plan_steps.py").write_text(CODE.replace("return sum(values)", "return 0.0"))
+    assert changed(before, plan(folder)) == {"total"}
+
+
+def test_longer_list_of_values_keeps_the_tasks_that_were_there(folder: Path) -> None:
+    before = plan(folder).step("sweep")
+    after = plan(folder, FILE.replace("[1, 2]", "[1, 2, 3]")).step("sweep")
+    assert before.fingerprint != after.fingerprint
+    assert before.item_fingerprint(1) == after.item_fingerprint(1)
+    assert after.item_fingerprint(1) != after.item_fingerprint(3)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("plan_steps.total", "plan_steps.totl", "did you mean 'total'?"),
+        ("{values: ${sweep}}", "{vals: ${sweep}}", "did you mean 'values'?"),
+        ("with: {start: ${run.seed}}", "with: {}", "missing argument 'start'"),
+        (
+            "hybrid: plan_steps.loop, with: {start: ${run.seed}}",
+            "hybrid: plan_steps.total, with: {values: 1}",
+            "must take an argument 'qpu'",
+        ),
+    ],
+)
+def test_functions_and_arguments_are_checked_before_the_run(
+    folder: Path, old: str, new: str, said: str
+) -> None:
+    with pytest.raises(ConfigError, match=r"^demo\.yaml:\d+:\d+: steps\.") as caught:
+        plan(folder, FILE.replace(old, new))
+    assert said in str(caught.value)
+
+
+def test_wrong_value_of_an_input_is_found_where_it_is_used(folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"steps\.sweep\.shots: 'x' is not allowed"):
+        plan(folder, shots="x")
+    with pytest.raises(ConfigError, match=r"steps\.many\.for_each: 3 is not allowed"):
+        plan(folder, FILE.replace("for_each: ${numbers}", "for_each: ${inputs.n}"))
+
+
+DEFAULTS: dict[str, Any] = {
+    "n": 3, "x": 1.5, "flag": True, "country": "FR", "items": [1], "any": None
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("n=4", 4), ("x=2", 2.0), ("flag=false", False), ("country=12", "12"),
+     ("items=[3, 4]", [3, 4]), ("any={a: 1}", {"a": 1}), ("country=a=b", "a=b")],
+)  # fmt: skip
+def test_set_gives_a_value_of_the_defaults_type(setting: str, value: Any) -> None:
+    (found,) = parse_settings([setting], DEFAULTS).values()
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("m=4", "unknown input 'm'"),
+        ("contry=DE", "did you mean 'country'?"),
+        ("n=four", "expected a whole number, as in 3"),
+        ("n=true", "expected a whole number"),
+        ("flag=1", "expected true or false"),
+        ("items=3", "expected a list"),
+        ("n", "expected name=value"),
+    ],
+)
+def test_set_with_a_mistake_is_refused(setting: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_settings([setting], DEFAULTS)
+    assert said in str(caught.value)
+
+
+def test_all_mistakes_of_set_are_reported_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_settings(["n=x", "zz=1"], DEFAULTS)
+    assert len(str(caught.value).splitlines()) == 2
