@@ -1,0 +1,257 @@
+"""Verbs about tasks: submit, queue, show, result, cancel, hold, release."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from qpu_executor.cli.connecting import JsonOption, ManagerOption, connected, say
+from qpu_executor.cli.tables import clock, duration, table
+from qpu_executor.client import Result, Task
+from qpu_executor.errors import ConfigError
+from qpu_executor.model.states import TaskState
+from qpu_executor.programs.pulser_sequence import to_program
+from qpu_executor.wire.tasks import TaskDetail
+
+Id = Annotated[int, typer.Argument(help="The task's number.", min=1)]
+Ids = Annotated[list[int], typer.Argument(help="Numbers of tasks.")]
+
+
+def submit(
+    program: Annotated[
+        Path, typer.Argument(help="A Pulser sequence in abstract representation (JSON).")
+    ],
+    shots: Annotated[int, typer.Option("--shots", "-n", help="How many shots.", min=1)],
+    job_class: Annotated[
+        str | None, typer.Option("--class", "-c", help="Job class (`qpu info --classes`).")
+    ] = None,
+    qpu: Annotated[str | None, typer.Option(help="A QPU by name (`qpu info`).")] = None,
+    priority: Annotated[int, typer.Option(help="Within the class; higher goes first.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Seed of the shots (emulators).", min=0)] = None,
+    name: Annotated[str, typer.Option(help="A name for people.")] = "",
+    key: Annotated[
+        str | None, typer.Option(help="Idempotency key: the same key names the same task.")
+    ] = None,
+    held: Annotated[bool, typer.Option(help="Submit it held.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait, and print the result.")] = False,
+    manager: ManagerOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Submit a program; prints the task's number, or with --wait its result."""
+    source = to_program(_read(program))
+    with connected(manager) as client:
+        task = client.submit(
+            source,
+            shots,
+            job_class=job_class,
+            qpu=qpu,
+            priority=priority,
+            seed=seed,
+            name=name or program.stem,
+            key=key,
+            held=held,
+        )
+        if wait:
+            _print_result(_wait(task), as_json)
+            return
+        if as_json:
+            print(task.info.model_dump_json())
+        else:
+            print(task.id)
+        if client.health().embedded:
+            say(
+                f"task {task.id} is saved, but the embedded manager ends with this command;\n"
+                "  next: submit with --wait, or run `qpu serve` and set QPU_MANAGER"
+            )
+
+
+def queue(
+    everything: Annotated[bool, typer.Option("--all", "-a", help="Also those that ended.")] = False,
+    state: Annotated[str | None, typer.Option(help="Only these states, e.g. QUEUED,HELD.")] = None,
+    session: Annotated[str | None, typer.Option(help="Only this session's.")] = None,
+    manager: ManagerOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List your tasks that wait or run."""
+    states = [] if everything else [one for one in TaskState if not one.final]
+    if state is not None:
+        states = _states(state)
+    with connected(manager) as client:
+        tasks = [task.info for task in client.tasks(states=states, session=session)]
+    if as_json:
+        print(json.dumps([task.model_dump(mode="json") for task in tasks]))
+        return
+    rows = [
+        [
+            str(task.id),
+            task.name[:24] or "-",
+            task.job_class,
+            task.state.value,
+            f"{task.shots_done}/{task.shots}",
+            task.qpu or task.qpu_asked or "-",
+            clock(task.submitted_at),
+            task.reason or "-",
+        ]
+        for task in tasks
+    ]
+    print(table(["TASK", "NAME", "CLASS", "STATE", "SHOTS", "QPU", "SUBMITTED", "REASON"], rows))
+
+
+def show(task_id: Id, manager: ManagerOption = None, as_json: JsonOption = False) -> None:
+    """Show everything about a task: its states, chunks and times."""
+    with connected(manager) as client:
+        detail = client.task_detail(task_id)
+    print(detail.model_dump_json() if as_json else _detail(detail))
+
+
+def result(
+    task_id: Id,
+    wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait until it has ended.")] = False,
+    partial: Annotated[bool, typer.Option(help="The shots so far, if it hasn't.")] = False,
+    manager: ManagerOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print a task's result."""
+    with connected(manager) as client:
+        task = client.task(task_id)
+        if partial:
+            found = client.partial_result(task_id)
+        else:
+            found = _wait(task) if wait or task.state.final else _not_yet(task)
+    _print_result(found, as_json)
+
+
+def cancel(ids: Ids, manager: ManagerOption = None, as_json: JsonOption = False) -> None:
+    """Cancel tasks. A running chunk is stopped; what was counted stays on record."""
+    with connected(manager) as client:
+        _print_states(client.cancel_tasks(ids), as_json, running="its chunk is being stopped")
+
+
+def hold(ids: Ids, manager: ManagerOption = None, as_json: JsonOption = False) -> None:
+    """Keep tasks back; a running chunk is finished first."""
+    with connected(manager) as client:
+        _print_states(client.hold_tasks(ids), as_json, running="held when its chunk has ended")
+
+
+def release(ids: Ids, manager: ManagerOption = None, as_json: JsonOption = False) -> None:
+    """Let held tasks go on."""
+    with connected(manager) as client:
+        _print_states(client.release_tasks(ids), as_json)
+
+
+# -- below: no verbs ------------------------------------------------------------
+
+
+def _print_states(tasks: list[Task], as_json: bool, running: str = "") -> None:
+    """`running`: what is to be said of a task that still runs."""
+    if as_json:
+        print(json.dumps([task.info.model_dump(mode="json") for task in tasks]))
+        return
+    for task in tasks:
+        remark = f" ({running})" if running and task.info.state is TaskState.RUNNING else ""
+        print(f"task {task.id}: {task.info.state}{remark}")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except OSError as error:
+        raise ConfigError(f"can't be read: {error.strerror}", where=str(path)) from None
+    except UnicodeDecodeError:
+        raise ConfigError("is not a text file", where=str(path), expected="JSON") from None
+
+
+def _states(text: str) -> list[TaskState]:
+    try:
+        return [TaskState(part.strip().upper()) for part in text.split(",")]
+    except ValueError:
+        raise ConfigError(
+            f"unknown state in {text!r}", where="--state", expected=", ".join(TaskState)
+        ) from None
+
+
+def _wait(task: Task) -> Result:
+    """The result. Ctrl-C ends the wait, not the task: say so."""
+    try:
+        return task.result()
+    except KeyboardInterrupt:
+        say(f"task {task.id} goes on; fetch it with `qpu result {task.id} --wait`")
+        raise
+
+
+def _not_yet(task: Task) -> Result:
+    info = task.info
+    raise ConfigError(
+        f"it is {info.state} with {info.shots_done} of {info.shots} shots",
+        where=f"task {task.id}",
+        next_step=f"qpu result {task.id} --wait (or --partial)",
+    )
+
+
+def _print_result(found: Result, as_json: bool) -> None:
+    if as_json:
+        print(
+            json.dumps(
+                {
+                    "id": found.task_id,
+                    "name": found.name,
+                    "counts": dict(found.counts),
+                    "shots": found.shots,
+                    "qpu": found.qpu,
+                    "device": found.device,
+                    "emulated": found.emulated,
+                    "epochs": list(found.epochs),
+                    "seed": found.seed,
+                    "qubit_ids": list(found.qubit_ids),
+                    "duration_ns": found.duration_ns,
+                    "wait_s": found.wait_s,
+                    "run_s": found.run_s,
+                    "versions": dict(found.versions),
+                }
+            )
+        )
+        return
+    where = f"{found.qpu} ({found.device}{', emulated' if found.emulated else ''})"
+    print(f"task {found.task_id}: {found.shots} shots on {where}")
+    most = found.counts.most_common(20)
+    for bits, count in most:
+        print(f"  {bits}  {count:>6}  {count / found.shots:6.1%}")
+    rest = len(found.counts) - len(most)
+    if rest > 0:
+        print(f"  … and {rest} more (--json has them all)")
+
+
+def _detail(task: TaskDetail) -> str:
+    lines = [
+        f"task {task.id}  {task.name}".rstrip(),
+        f"  state      {task.state}" + (f" ({task.reason})" if task.reason else ""),
+        f"  shots      {task.shots_done} of {task.shots}",
+        f"  class      {task.job_class}, priority {task.priority}",
+        f"  QPU        {task.qpu or '-'}" + (f" ({task.device})" if task.device else ""),
+        f"  owner      {task.owner}, account {task.account}",
+        f"  program    {task.program_hash[:16]}…, seed {task.seed}",
+        "  history    " + ", ".join(f"{one.state} {clock(one.at)}" for one in task.history),
+    ]
+    if task.error:
+        lines.append(f"  error      {task.error}")
+    if task.chunks:
+        rows = [
+            [
+                str(chunk.n),
+                chunk.state.value,
+                chunk.qpu,
+                f"{chunk.shots_counted}/{chunk.shots}",
+                clock(chunk.sent_at),
+                duration(chunk.setup_s),
+                duration(chunk.device_s),
+                chunk.epoch or "unknown",
+                chunk.reason or "-",
+            ]
+            for chunk in task.chunks
+        ]
+        head = ["CHUNK", "STATE", "QPU", "SHOTS", "SENT", "SETUP", "SHOTS TOOK", "EPOCH", "REASON"]
+        lines += ["", table(head, rows)]
+    return "\n".join(lines)
