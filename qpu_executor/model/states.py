@@ -86,3 +86,43 @@ class WaitReason(StrEnum):
     QPU_DRAINING = "QPUDraining"
     SESSION_ENDING = "SessionEnding"
     NO_COMPATIBLE_QPU = "NoCompatibleQPU"
+
+
+class OnRecalibration(StrEnum):
+    """What a recalibration means for a task that has shots of the epoch before it."""
+
+    CONTINUE = "continue"
+    """They count; the result names every epoch."""
+    RESTART = "restart"
+    """They don't count (they stay on record); the task starts anew."""
+    FAIL = "fail"
+    """The task is FAILED."""
+
+
+class CalibrationStarter(StrEnum):
+    """Who starts a QPU's calibrations; whoever does reports their start and end."""
+
+    MANAGER = "manager"
+    """The manager asks the adapter once the QPU is idle."""
+    OPERATOR = "operator"
+    """An operator's routine does; the manager keeps the QPU free for it."""
+    DEVICE = "device"
+    """The device does by itself, and may report it late or never."""
+
+
+class WindowKind(StrEnum):
+    """What a window closes a QPU to."""
+
+    MAINTENANCE = "maintenance"
+    """Every task."""
+    RESERVATION = "reservation"
+    """Every task that it isn't for."""
+
+
+class DependencyKind(StrEnum):
+    """Which end of another task a dependency waits for (Slurm's words)."""
+
+    AFTER_OK = "afterok"
+    """COMPLETED; any other end fails the task that waits."""
+    AFTER_ANY = "afterany"
+    """Any end."""

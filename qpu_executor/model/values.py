@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from qpu_executor.model.states import QpuState
-
-Instant = int
-"""Microseconds since the epoch, on the manager's clock, which never goes back."""
-
-MICROSECONDS = 1_000_000
+from qpu_executor.model.timing import MICROSECONDS as MICROSECONDS
+from qpu_executor.model.timing import CalibrationPlan, Timing
+from qpu_executor.model.timing import Instant as Instant
 
 MAX_TASK_ID = 2**31 - 1
 """Task ids are dense and fit a signed 32-bit integer, as Slurm's do."""
@@ -38,13 +36,31 @@ class ChunkId(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class JobClass:
-    """A class of service, as the site defines it. `chunk_s`: wanted chunk length."""
+    """A class of service, as the site defines it. `chunk_s`: wanted chunk length.
+
+    `may_preempt`: its tasks may take the place of a running task of another class at
+    the end of a chunk; `preemptible`: they give their place to such tasks. Limits (None:
+    none): `max_shots` of one task, `max_queued` and `max_running` tasks of a user,
+    `qpu_s_per_day` of QPU time charged to a user. `min_share`: fraction of the open QPU
+    time that the class gets while it has work. `qpus`: those it may use (None: all);
+    `fallback`: QPUs that it may use besides, after those (emulators, usually).
+    `wait_target_s`: the wait that the site aims at.
+    """
 
     name: str
     priority: int
     chunk_s: float = 10.0
     max_shots: int | None = None
     description: str = ""
+    may_preempt: bool = True
+    preemptible: bool = True
+    max_queued: int | None = None
+    max_running: int | None = None
+    qpu_s_per_day: float | None = None
+    wait_target_s: float | None = None
+    qpus: tuple[str, ...] | None = None
+    fallback: tuple[str, ...] = ()
+    min_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +70,14 @@ class QpuSpec:
     `slots`: chunks that may run at once (hardware: 1). `shot_rate_hz`: expected
     before the first measurement, None when unknown. `min_chunk_shots` and
     `max_chunk_shots`: what the device takes in one go (None: no limit).
+    `setup_s`: expected before the first shot of a chunk; `switch_s`: on top of it where
+    the chunk before was another task's; `layout_s`: on top of those where its register
+    layout was another one. `group_tasks`, `group_s`: chunks, and seconds, for which the
+    next in line may be passed over by equals that have the loaded layout (0: never).
+    `max_linger_s`, `max_run_s`: for how long a session may keep the QPU between two of
+    its tasks, and for a contiguous run (0: not).
+    `partial_results`: a stopped chunk gives the shots that it took. `emulated`: no real
+    atoms (the charging table has a factor for it).
     """
 
     name: str
@@ -63,6 +87,16 @@ class QpuSpec:
     shot_rate_hz: float | None = None
     state: QpuState = QpuState.UP
     reason: str = ""
+    setup_s: float = 0.0
+    switch_s: float = 0.0
+    layout_s: float = 0.0
+    group_tasks: int = 0
+    group_s: float = 0.0
+    max_linger_s: float = 0.0
+    max_run_s: float = 0.0
+    partial_results: bool = True
+    calibration: CalibrationPlan | None = None
+    emulated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +105,12 @@ class TaskSpec:
 
     `qpus`: names of the QPUs that can run it, as admission found them (never
     empty). `divisible`: its shots may be split into chunks. `key_at`: when it
-    was submitted; ties in age are broken by `task_id`.
+    was submitted; ties in age are broken by `task_id`. `shot_s`: seconds that a shot of
+    this program is expected to take (from its duration, or as its user said); None:
+    the QPU's own rate is all there is. `deadline_at`: when its user wants it done.
+    `path_s`: seconds of work, classical and quantum, from this task to the end of its
+    job, as its workflow said (None: unknown). `timing`: wishes about time, where there
+    are any. `layout`: names its register layout (None: none, or any will do).
     """
 
     task_id: int
@@ -85,3 +124,8 @@ class TaskSpec:
     priority: int = 0
     divisible: bool = True
     held: bool = False
+    shot_s: float | None = None
+    timing: Timing | None = None
+    layout: str | None = None
+    deadline_at: Instant | None = None
+    path_s: float | None = None

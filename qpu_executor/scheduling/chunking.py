@@ -9,7 +9,13 @@ RATE_WEIGHT = 0.3
 
 
 def chunk_shots(
-    remaining: int, *, divisible: bool, chunk_s: float, rate_hz: float | None, qpu: QpuSpec
+    remaining: int,
+    *,
+    divisible: bool,
+    chunk_s: float,
+    rate_hz: float | None,
+    qpu: QpuSpec,
+    fits: int | None = None,
 ) -> int:
     """Shots of the next chunk of a task with `remaining` > 0 shots to go.
 
@@ -17,12 +23,15 @@ def chunk_shots(
     takes in `chunk_s` seconds at `rate_hz` (None: unknown, everything), within
     the QPU's limits. Below the QPU's minimum the minimum is sent, and what comes
     beyond the task's shots is surplus. A rest that would be below the minimum is
-    avoided where the maximum allows it.
+    avoided where the maximum allows it. `fits`: as many as may be planned before the
+    next boundary (at least the minimum; None: there is none).
     """
     if not divisible:
         return remaining
     least = qpu.min_chunk_shots
     most = max(least, remaining if qpu.max_chunk_shots is None else qpu.max_chunk_shots)
+    if fits is not None:
+        most = max(least, min(most, fits))
     wanted = remaining if rate_hz is None else min(remaining, round(chunk_s * rate_hz))
     shots = min(max(wanted, least, 1), most)
     if 0 < remaining - shots < least:

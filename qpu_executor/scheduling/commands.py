@@ -7,10 +7,10 @@ event that led to the command (the core counts its events from 1).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from qpu_executor.model.states import ChunkState, TaskState
-from qpu_executor.model.values import ChunkId
+from qpu_executor.model.values import ChunkId, Instant
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +27,18 @@ class SaveTask:
 
 @dataclass(frozen=True, slots=True)
 class SaveChunk:
-    """Record a chunk's state. `shots_counted`: those that count for the task."""
+    """Record a chunk's state. `shots_counted`: those that count for the task.
+
+    `charged_s`: seconds that its account was charged for it. It follows from the rest, and
+    takes no part in comparisons.
+    """
 
     cause: int
     chunk: ChunkId
     state: ChunkState
     shots_counted: int = 0
     reason: str = ""
+    charged_s: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,8 @@ class StartChunk:
     """Save the chunk as SENT, then hand it to the QPU.
 
     `first_shot`: the index, within the task, of its first shot: with the task's
-    seed it determines the shots, however the task was cut into chunks.
+    seed it determines the shots, however the task was cut into chunks. `epoch`: the
+    QPU's calibration epoch as far as it is known.
     """
 
     cause: int
@@ -49,6 +55,7 @@ class StartChunk:
     qpu: str
     first_shot: int
     shots: int
+    epoch: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,4 +68,40 @@ class StopChunk:
     reason: str
 
 
-Command = SaveTask | SaveChunk | StartChunk | StopChunk
+@dataclass(frozen=True, slots=True)
+class DiscardShots:
+    """Record that the shots a task had counted so far count no longer (they stay on record).
+
+    `shots`: how many. What the device took for them is charged as the site's table says.
+    """
+
+    cause: int
+    task_id: int
+    shots: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartCalibration:
+    """Ask an idle QPU to calibrate itself. Its start and end arrive as events."""
+
+    cause: int
+    qpu: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SaveHold:
+    """Record that a QPU was kept for a session, idle, between two instants. `charged_s`:
+    seconds charged for it to the session's account.
+    """
+
+    cause: int
+    qpu: str
+    session_id: str
+    since_at: Instant
+    ended_at: Instant
+    charged_s: float
+
+
+Command = SaveTask | SaveChunk | StartChunk | StopChunk | DiscardShots | StartCalibration | SaveHold

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from qpu_executor.model.states import QpuState, TaskState, WaitReason
+from qpu_executor.model.timing import Window
 from qpu_executor.model.values import Instant
+from qpu_executor.scheduling.boundaries import Blocked
+from qpu_executor.scheduling.calibration import Calibration
 from qpu_executor.scheduling.queue import Queue
-from qpu_executor.scheduling.state import CoreState, Task
+from qpu_executor.scheduling.state import CoreState, Qpu, Task, TaskClock
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """`position`: tasks, waiting or running, that the ordering puts before this one on a
-    QPU that it can use (None while it is held: it has no place). `detail`: the QPU's own words.
+    QPU that it can use (None while it is held or waits for an instant or a task: it has no
+    place). `detail`: in words. `until`: the instant that it waits for, if that is known.
     """
 
     reason: WaitReason
     position: int | None
     detail: str = ""
+    until: Instant | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,7 @@ class QpuView:
     """A QPU as the core sees it. `rate_hz`: measured, else expected, else None.
 
     `running`: ids of the tasks with a chunk there; `waiting`: tasks that could go there.
+    `drained`: an operator's reason, None: it isn't drained. `calibration`: a copy.
     """
 
     name: str
@@ -35,6 +41,9 @@ class QpuView:
     running: tuple[int, ...]
     waiting: int
     rate_hz: float | None
+    drained: str | None = None
+    calibration: Calibration = field(default_factory=Calibration)
+    windows: tuple[Window, ...] = ()
 
 
 def waiting(state: CoreState, queue: Queue, task_id: int, now: Instant) -> Waiting | None:
@@ -44,8 +53,9 @@ def waiting(state: CoreState, queue: Queue, task_id: int, now: Instant) -> Waiti
         return None
     if task.state is TaskState.HELD:
         return Waiting(WaitReason.JOB_HELD, None)
-    reason, detail = _reason(state, queue, task, now)
-    return Waiting(reason, position(state, queue, task, now), detail)
+    reason, detail, until = _reason(state, queue, task, now)
+    place = None if task.entry is None else position(state, queue, task, now)
+    return Waiting(reason, place, detail, until)
 
 
 def wait_reason(state: CoreState, queue: Queue, task_id: int, now: Instant) -> WaitReason | None:
@@ -87,22 +97,55 @@ def view(state: CoreState, queue: Queue, name: str) -> QpuView | None:
         return None
     waits = sum(bucket.queued for _, bucket in queue.buckets() if name in bucket.needs.qpus)
     return QpuView(
-        name, qpu.state, qpu.reason, qpu.spec.slots, tuple(qpu.running), waits, qpu.rate_hz
+        name,
+        qpu.state,
+        qpu.reason,
+        qpu.spec.slots,
+        tuple(qpu.running),
+        waits,
+        qpu.rate_hz,
+        drained=qpu.drained,
+        calibration=replace(qpu.calibration),
+        windows=qpu.windows,
     )
 
 
-def _reason(state: CoreState, queue: Queue, task: Task, now: Instant) -> tuple[WaitReason, str]:
+_Found = tuple[WaitReason, str, Instant | None]
+
+
+def _reason(state: CoreState, queue: Queue, task: Task, now: Instant) -> _Found:
     """As Slurm says it: Resources for the next in line at a QPU, Priority behind it."""
+    if task.clock is not None and task.clock.deferred:
+        return _what_defers(task.clock)
     qpus = [state.qpus[name] for name in task.bucket.needs.qpus if name in state.qpus]
     qpus = [qpu for qpu in qpus if qpu.registered]
     if not qpus:
-        return WaitReason.NO_COMPATIBLE_QPU, "none of its QPUs is registered"
+        return WaitReason.NO_COMPATIBLE_QPU, "none of its QPUs is registered", None
     up = [qpu for qpu in qpus if qpu.up]
     if up:
+        blocked = [queue.blocked(task, qpu.spec.name, now) for qpu in up]
+        if all(blocked):
+            return _soonest(up, blocked)
         heads = [queue.best(qpu.spec.name, now) for qpu in up]
         first = any(head is not None and head[1] == task.entry for head in heads)
-        return (WaitReason.RESOURCES if first else WaitReason.PRIORITY), ""
-    detail = "; ".join(f"{qpu.spec.name}: {qpu.reason}" for qpu in qpus if qpu.reason)
-    if any(qpu.state is QpuState.DRAINING for qpu in qpus):
-        return WaitReason.QPU_DRAINING, detail
-    return WaitReason.QPU_DOWN, detail
+        return (WaitReason.RESOURCES if first else WaitReason.PRIORITY), "", None
+    reasons = [(qpu, qpu.drained or qpu.reason) for qpu in qpus]
+    detail = "; ".join(f"{qpu.spec.name}: {reason}" for qpu, reason in reasons if reason)
+    if any(qpu.drained or qpu.state is QpuState.DRAINING for qpu in qpus):
+        return WaitReason.QPU_DRAINING, detail, None
+    return WaitReason.QPU_DOWN, detail, None
+
+
+def _what_defers(clock: TaskClock) -> _Found:
+    if clock.unmet:
+        others = ", ".join(str(one) for one in sorted(clock.unmet))
+        return WaitReason.DEPENDENCY, f"it waits for task {others}", None
+    return WaitReason.BEGIN_TIME, "", clock.timing.begin_at
+
+
+def _soonest(qpus: list[Qpu], blocked: list[Blocked | None]) -> _Found:
+    """What keeps the task from the QPU that is expected to take it first."""
+    found = [(qpu.spec.name, one) for qpu, one in zip(qpus, blocked, strict=True) if one]
+    _, first = min(found, key=lambda each: (each[1].until is None, each[1].until or 0))
+    detail = "; ".join(f"{name}: {one.detail}" for name, one in found)
+    return first.reason, detail, first.until

@@ -19,7 +19,16 @@ class Ordering(Protocol):
     """An ordering policy. It reads, and calls nobody."""
 
     def task_key(self, task: Task, now: Instant) -> Key:
-        """A task's place within its bucket, from when it becomes ready until it ends or is held."""
+        """A task's place within its bucket, from when it becomes ready until it ends or is held.
+
+        Asked when it becomes ready, and at the instant that `rerank_at` named.
+        """
+
+    def rerank_at(self, task: Task) -> Instant | None:
+        """When to ask once more for the key of a task that still waits then; None: never.
+
+        Asked when the task becomes ready. This is how age and deadlines get their due.
+        """
 
     def bucket_key(self, bucket: Bucket, now: Instant) -> Key:
         """A bucket's place among the buckets, now.
@@ -38,6 +47,10 @@ class Priority:
     def task_key(self, task: Task, now: Instant) -> Key:
         """Higher priority first, then the older task."""
         return (-task.priority, task.submitted_at)
+
+    def rerank_at(self, task: Task) -> Instant | None:
+        """Never: age counts from the beginning."""
+        return None
 
     def bucket_key(self, bucket: Bucket, now: Instant) -> Key:
         """Higher class first."""

@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 from qpu_executor.model.states import ChunkState, TaskState
-from qpu_executor.scheduling.commands import Command, SaveChunk, SaveTask, StartChunk, StopChunk
+from qpu_executor.model.timing import Instant
+from qpu_executor.scheduling.admission import Limits
+from qpu_executor.scheduling.commands import (
+    Command,
+    DiscardShots,
+    SaveChunk,
+    SaveHold,
+    SaveTask,
+    StartCalibration,
+    StartChunk,
+    StopChunk,
+)
 from qpu_executor.scheduling.state import Chunk, Task
 from qpu_executor.scheduling.transitions import Story
 
 
 class Recorder:
-    """Changes the states of tasks and chunks, and collects the commands of one event."""
+    """Changes the states of tasks and chunks, and collects the commands of one event.
 
-    __slots__ = ("cause", "commands", "story")
+    `limits`: counts the tasks by their state.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_limits", "cause", "commands", "discarded", "story")
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
         self.cause = 0
         self.commands: list[Command] = []
+        self.discarded: list[Task] = []
         self.story = Story()
 
     def begin(self) -> list[Command]:
@@ -29,22 +45,31 @@ class Recorder:
     ) -> None:
         """Move a task."""
         self.story.move_task(self.cause, task.task_id, task.state, state)
+        self._limits.moved(task, task.state, state)
         task.state = state
         self.commands.append(
             SaveTask(self.cause, task.task_id, state, task.shots_done, error, permanent)
         )
 
-    def chunk(self, chunk: Chunk, state: ChunkState, *, counted: int = 0, reason: str = "") -> None:
+    def chunk(
+        self,
+        chunk: Chunk,
+        state: ChunkState,
+        *,
+        counted: int = 0,
+        reason: str = "",
+        charged_s: float = 0.0,
+    ) -> None:
         """Move a chunk that is out. `counted`: its shots that count."""
         self.story.move_chunk(self.cause, chunk.id, chunk.state, state)
         chunk.state = state
-        self.commands.append(SaveChunk(self.cause, chunk.id, state, counted, reason))
+        self.commands.append(SaveChunk(self.cause, chunk.id, state, counted, reason, charged_s))
 
-    def start(self, chunk: Chunk) -> None:
-        """Send a new chunk."""
+    def start(self, chunk: Chunk, epoch: str | None) -> None:
+        """Send a new chunk in the QPU's current epoch."""
         self.story.move_chunk(self.cause, chunk.id, None, ChunkState.SENT)
         self.commands.append(
-            StartChunk(self.cause, chunk.id, chunk.qpu, chunk.first_shot, chunk.shots)
+            StartChunk(self.cause, chunk.id, chunk.qpu, chunk.first_shot, chunk.shots, epoch)
         )
 
     def stop(self, chunk: Chunk, reason: str) -> None:
@@ -52,3 +77,20 @@ class Recorder:
         if not chunk.stop_asked:
             chunk.stop_asked = True
             self.commands.append(StopChunk(self.cause, chunk.id, chunk.qpu, reason))
+
+    def discard(self, task: Task, reason: str) -> None:
+        """What the task has counted so far counts no longer."""
+        self.discarded.append(task)
+        if task.shots_done:
+            self.commands.append(DiscardShots(self.cause, task.task_id, task.shots_done, reason))
+        task.shots_done = 0
+
+    def calibrate(self, qpu: str, reason: str) -> None:
+        """Ask an idle QPU for a calibration."""
+        self.commands.append(StartCalibration(self.cause, qpu, reason))
+
+    def hold(
+        self, qpu: str, session_id: str, since_at: Instant, ended_at: Instant, charged_s: float
+    ) -> None:
+        """A QPU was kept for a session."""
+        self.commands.append(SaveHold(self.cause, qpu, session_id, since_at, ended_at, charged_s))

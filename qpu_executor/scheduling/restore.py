@@ -41,9 +41,12 @@ def rebuild(
     task = queue.admit(spec, state.job_class(spec.job_class))
     task.state, task.shots_done, task.faults = task_state, shots_done, faults
     task.next_n = next_chunk_n
-    if task_state is not TaskState.HELD:
-        queue.rank(task, max(now, spec.submitted_at))
-    if task_state is TaskState.QUEUED:
+    if task_state is TaskState.QUEUED and task.clock is not None:
+        task.clock.deferred = True  # until what it depends on is back as well
+    elif task_state is not TaskState.HELD:
+        task.work_s = state.expected_s(task)
+        queue.rank(task, spec.submitted_at)
+    if task_state is TaskState.QUEUED and task.entry is not None:
         queue.push(task, now)
     if stored is not None:
         chunk = Chunk(stored.id, stored.qpu, stored.first_shot, stored.shots, stored.state)
@@ -51,6 +54,8 @@ def rebuild(
         qpu = state.qpu(stored.qpu)
         qpu.running[task.task_id] = chunk
         qpu.overhang = max(qpu.overhang, len(qpu.running))
+        qpu.last_task = task.task_id
+        chunk.epoch_n = qpu.calibration.epoch_n
 
 
 def _refuse_impossible(

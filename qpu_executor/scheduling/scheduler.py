@@ -8,11 +8,15 @@ before it. Equal events at equal instants give equal commands.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from qpu_executor.errors import InternalError
 from qpu_executor.model.events import (
+    CalibrationDue,
+    CalibrationEnded,
+    CalibrationReported,
+    CalibrationStarted,
     ChunkFinished,
     ChunkLost,
     ChunkRefused,
@@ -21,26 +25,44 @@ from qpu_executor.model.events import (
     ChunkUnanswered,
     ClassesChanged,
     Event,
+    QpuDrained,
     QpuRegistered,
     QpuReported,
+    QpuResumed,
     TaskCancelAsked,
     TaskHoldAsked,
     TaskReleaseAsked,
+    TaskStopAsked,
     TaskSubmitted,
+    WarmHoldAsked,
+    WindowsChanged,
     WokenUp,
 )
 from qpu_executor.model.states import ChunkState, TaskState, WaitReason
 from qpu_executor.model.values import ChunkId, Instant, TaskSpec
+from qpu_executor.scheduling.admission import Credit, Limits, Refusal
+from qpu_executor.scheduling.agenda import Agenda
+from qpu_executor.scheduling.boundaries import Blocked, room
+from qpu_executor.scheduling.charging import ChargingTable, Ended, how_it_ended
 from qpu_executor.scheduling.chunking import measured_shot_s
 from qpu_executor.scheduling.commands import Command
 from qpu_executor.scheduling.explain import QpuView, Waiting, view, wait_reason, waiting
+from qpu_executor.scheduling.fair_share import FairShareRules, ShareView, UsageLedger
+from qpu_executor.scheduling.gates import Gates
+from qpu_executor.scheduling.holding import Holding
+from qpu_executor.scheduling.lineup import Lineup, lineup
+from qpu_executor.scheduling.metering import Meter
+from qpu_executor.scheduling.minimum_share import DEFAULT_HORIZON_S, MinimumShares
 from qpu_executor.scheduling.ordering import Ordering, Priority
 from qpu_executor.scheduling.placement import Placement
 from qpu_executor.scheduling.queue import Queue
 from qpu_executor.scheduling.recorder import Recorder
 from qpu_executor.scheduling.restore import StoredChunk, rebuild
 from qpu_executor.scheduling.selfcheck import check_core
-from qpu_executor.scheduling.state import CoreState, Qpu, Task
+from qpu_executor.scheduling.state import Chunk, CoreState, Qpu, Task
+from qpu_executor.scheduling.timekeeper import Timekeeper
+from qpu_executor.scheduling.timing_admission import timing_refusal_everywhere
+from qpu_executor.scheduling.why import Why, why
 
 DEFAULT_MAX_FAULTS = 3
 """Consecutive device faults after which a task is FAILED."""
@@ -50,14 +72,57 @@ class Scheduler:
     """Decides which shots a QPU takes next. After an InternalError, discard it and rebuild."""
 
     def __init__(
-        self, *, ordering: Ordering | None = None, max_faults: int = DEFAULT_MAX_FAULTS
+        self,
+        *,
+        ordering: Ordering | None = None,
+        max_faults: int = DEFAULT_MAX_FAULTS,
+        fair_share: FairShareRules | None = None,
+        charging: ChargingTable | None = None,
+        share_horizon_s: float = DEFAULT_HORIZON_S,
+        credits: Iterable[Credit] = (),
     ) -> None:
+        """`share_horizon_s`: see `minimum_share.py`. `credits`: of accounts that have a limit."""
         self._ordering: Ordering = Priority() if ordering is None else ordering
         self._max_faults = max_faults
         self._state = CoreState()
-        self._queue = Queue(self._state.tasks, self._ordering)
-        self._recorder = Recorder()
-        self._placement = Placement(self._state, self._queue, self._recorder)
+        self._usage = UsageLedger(fair_share or FairShareRules())
+        self._shares = MinimumShares(share_horizon_s)
+        self._agenda = Agenda()
+        self._gates = Gates(self._state.tasks, self._agenda)
+        self._queue = Queue(
+            self._state.tasks, self._ordering, self._usage, self._gate, self._agenda
+        )
+        self._limits = Limits(credits)
+        self._meter = Meter(
+            charging or ChargingTable(), self._usage, self._shares, self._limits, self._queue
+        )
+        self._recorder = Recorder(self._limits)
+        self._placement = Placement(
+            self._state,
+            self._queue,
+            self._recorder,
+            self._shares,
+            self._gates,
+            self._agenda,
+            self._limits,
+        )
+        self._holding = Holding(
+            self._state,
+            self._queue,
+            self._recorder,
+            self._placement,
+            self._agenda,
+            self._meter,
+        )
+        self._time = Timekeeper(
+            self._state,
+            self._queue,
+            self._recorder,
+            self._placement,
+            self._agenda,
+            self._gates,
+            self._holding,
+        )
         self._now: Instant = 0
         self._restored = False
         self._handlers: dict[type, Callable[[Any], None]] = {
@@ -74,6 +139,15 @@ class Scheduler:
             ChunkLost: self._chunk_lost,
             ChunkRefused: self._chunk_refused,
             ChunkUnanswered: self._chunk_unanswered,
+            TaskStopAsked: self._time.stop_asked,
+            QpuDrained: lambda event: self._open_or_close(self._time.drained(event)),
+            QpuResumed: lambda event: self._open_or_close(self._time.resumed(event)),
+            WarmHoldAsked: lambda event: self._holding.hold_asked(event, self._now),
+            WindowsChanged: lambda event: self._time.windows_changed(event, self._now),
+            CalibrationDue: lambda event: self._time.calibration_due(event, self._now),
+            CalibrationStarted: lambda event: self._time.calibration_started(event, self._now),
+            CalibrationEnded: lambda event: self._time.calibration_ended(event, self._now),
+            CalibrationReported: lambda event: self._time.calibration_reported(event, self._now),
             WokenUp: self._woken_up,
         }
 
@@ -93,15 +167,33 @@ class Scheduler:
             raise InternalError(f"not an event of the core: {event!r}")
         self._now = now
         commands = self._recorder.begin()
-        handler(event)
         if self._restored:
             self._restored = False
-            self._placement.fill(tuple(self._state.qpus), self._now)
+            self._time.take_over(now)
+        self._time.pass_time(now)
+        handler(event)
+        for task in self._recorder.discarded:
+            self._meter.discarded(task, now)
+        self._recorder.discarded.clear()
+        self._time.settle(now)
         return commands
 
     def next_wakeup(self) -> Instant | None:
         """When to post `WokenUp` at the latest; None: nothing waits for a moment in time."""
-        return self._ordering.next_change(self._now)
+        changes = (
+            self._ordering.next_change(self._now),
+            self._queue.next_rerank(),
+            self._agenda.first_at(),
+        )
+        return min((at for at in changes if at is not None), default=None)
+
+    def _gate(self, task: Task, qpu: str, now: Instant) -> Blocked | None:
+        if self._limits.active:
+            blocked = self._limits.blocked(task, now)
+            if blocked is not None:
+                return blocked
+        found = room(task, self._state.qpus[qpu], now)
+        return found if isinstance(found, Blocked) else None
 
     def restore(
         self,
@@ -112,8 +204,13 @@ class Scheduler:
         faults: int,
         chunk: StoredChunk | None,
         next_chunk_n: int,
+        started_at: Instant | None = None,
+        epoch: tuple[str, str | None] | None = None,
     ) -> None:
         """Take back a stored task that hasn't ended, without a command.
+
+        `started_at`: when its first chunk was sent, if one was. `epoch`: QPU and id of
+        the epoch of its counted shots, if they have to come from one (None: unknown).
 
         `chunk`: the one that was out, if any; `faults`: its consecutive device
         faults. Waiting tasks are looked at with the next event. What was asked
@@ -131,9 +228,31 @@ class Scheduler:
             stored=chunk,
             next_chunk_n=next_chunk_n,
         )
+        restored = self._state.tasks[task.task_id]
+        self._limits.moved(restored, None, state)
+        self._limits.expect(restored, self._expected_charge_s(task, restored.remaining))
+        self._time.restored(restored, started_at, epoch)
         self._restored = True
 
+    def recall_usage(
+        self, account: str, owner: str, job_class: str, charged_s: float, at: Instant
+    ) -> None:
+        """Count what was charged to a user before this core began (seconds, as of `at`)."""
+        self._usage.charge(self._usage.standing(account, owner), charged_s, at)
+        found = self._state.job_class(job_class)
+        self._limits.recall(found, account, owner, charged_s, at)
+
     # -- views ------------------------------------------------------------------
+
+    def refusal(self, task: TaskSpec) -> Refusal | None:
+        """Which limit keeps a task from being admitted now; None if none does."""
+        return self._limits.refusal(
+            self._state.job_class(task.job_class),
+            task.account,
+            task.owner,
+            self._expected_charge_s(task, task.shots),
+            self._now,
+        )
 
     def waiting(self, task_id: int) -> Waiting | None:
         """Why a task waits now and how many go before it; None if it runs or isn't alive."""
@@ -147,6 +266,22 @@ class Scheduler:
         """A QPU as the core sees it; None if it isn't registered."""
         return view(self._state, self._queue, name)
 
+    def why(self, task_id: int) -> Why | None:
+        """Where a task stands: the parts of its place, and who goes before it."""
+        return why(self._state, self._queue, self._usage, self._shares, task_id, self._now)
+
+    def lineup(self, task_id: int, limit: int = 20) -> Lineup | None:
+        """Who goes before a waiting task, the first `limit` by name; None if it has no place."""
+        return lineup(self._state, self._queue, task_id, self._now, limit)
+
+    def shares(self) -> list[ShareView]:
+        """Where every account and user stands against its share."""
+        return self._usage.view(self._now)
+
+    def timing_refusal(self, task: TaskSpec) -> str | None:
+        """Why no QPU of a task that isn't submitted yet could ever grant its `timing`."""
+        return timing_refusal_everywhere(self._state, task)
+
     def check(self) -> None:
         """Check the core's laws and indexes; cost grows with the tasks. Raises InternalError."""
         check_core(self._state, self._queue, self._now, settled=not self._restored)
@@ -155,7 +290,12 @@ class Scheduler:
 
     def _classes_changed(self, event: ClassesChanged) -> None:
         self._state.classes = {one.name: one for one in event.classes}
+        self._shares.define(event.classes)
+        self._limits.define(event.classes, self._state.tasks.values())
         self._queue.reclass(self._state.classes, self._now)
+        for name in self._state.qpus:
+            self._queue.unpark(name, self._now)
+        self._placement.fill(tuple(self._state.qpus), self._now)
 
     def _qpu_registered(self, event: QpuRegistered) -> None:
         qpu = self._state.qpu(event.qpu.name)
@@ -163,6 +303,7 @@ class Scheduler:
         qpu.registered = True
         qpu.overhang = len(qpu.running)
         qpu.state, qpu.reason = event.qpu.state, event.qpu.reason
+        self._time.joined(qpu, self._now)
         self._open_or_close(qpu)
 
     def _qpu_reported(self, event: QpuReported) -> None:
@@ -180,6 +321,7 @@ class Scheduler:
             self._queue.close(qpu.spec.name)
 
     def _woken_up(self, event: WokenUp) -> None:
+        self._queue.rerank(self._now)
         self._queue.refresh(self._now)
         self._placement.fill(tuple(self._state.qpus), self._now)
 
@@ -190,6 +332,8 @@ class Scheduler:
         if spec.task_id in self._state.tasks:
             raise self._recorder.story.error("submitted twice", spec.task_id)
         task = self._queue.admit(spec, self._state.job_class(spec.job_class))
+        self._gates.watch(task)
+        self._limits.expect(task, self._expected_charge_s(spec, spec.shots))
         if spec.held:
             self._recorder.task(task, TaskState.HELD)
         else:
@@ -203,8 +347,7 @@ class Scheduler:
             task.cancel_asked = True
             self._recorder.stop(task.chunk, event.reason or "cancelled")
             return
-        self._placement.stop_waiting(task, self._now, TaskState.CANCELLED)
-        self._queue.forget(task)
+        self._placement.end(task, self._now, TaskState.CANCELLED)
 
     def _hold_asked(self, event: TaskHoldAsked) -> None:
         task = self._state.tasks.get(event.task_id)
@@ -251,63 +394,99 @@ class Scheduler:
         if task is None:
             return
         if event.shots > 0:
-            self._count(task, ChunkState.FINISHED, event.shots, event.device_s)
+            self._count(task, ChunkState.FINISHED, event.shots, event.device_s, event.setup_s)
         else:
-            self._lose(task, "the QPU ended the chunk without a shot", fault=True)
+            reason = "the QPU ended the chunk without a shot"
+            self._lose(task, reason, True, event.device_s, event.setup_s)
 
     def _chunk_stopped(self, event: ChunkStopped) -> None:
         task = self._out(event.chunk)
         if task is not None:
-            self._count(task, ChunkState.STOPPED, event.shots, event.device_s)
+            self._count(task, ChunkState.STOPPED, event.shots, event.device_s, event.setup_s)
 
     def _chunk_lost(self, event: ChunkLost) -> None:
         task = self._out(event.chunk)
         if task is not None:
-            self._lose(task, event.reason, fault=event.fault)
+            self._lose(task, event.reason, event.fault, event.device_s, event.setup_s)
 
     def _chunk_refused(self, event: ChunkRefused) -> None:
         task = self._out(event.chunk)
         if task is None:
             return
-        qpu = self._end_chunk(task, ChunkState.LOST, 0, event.reason)
+        qpu, _ = self._end_chunk(task, ChunkState.LOST, 0, event.reason)
         if task.cancel_asked:
-            self._recorder.task(task, TaskState.CANCELLED)
+            self._placement.end(task, self._now, TaskState.CANCELLED)
         else:
-            self._recorder.task(task, TaskState.FAILED, error=event.reason, permanent=True)
-        self._queue.forget(task)
+            self._placement.end(
+                task, self._now, TaskState.FAILED, error=event.reason, permanent=True
+            )
         self._placement.fill((qpu.spec.name,), self._now)
+
+    def _expected_charge_s(self, spec: TaskSpec, shots: int) -> float:
+        """Seconds that shots of a task are expected to be charged."""
+        shot_s = self._state.shot_s(spec.shot_s, spec.qpus)
+        first = self._state.qpus.get(spec.qpus[0])
+        emulated = first is not None and first.spec.emulated
+        return self._meter.table.chunk_s(
+            Ended.FINISHED,
+            setup_s=0.0,
+            device_s=shots * shot_s,
+            resumed=False,
+            emulated=emulated,
+        )
 
     # -- the end of a chunk -----------------------------------------------------------
 
-    def _count(self, task: Task, state: ChunkState, shots: int, device_s: float) -> None:
+    def _count(
+        self, task: Task, state: ChunkState, shots: int, device_s: float, setup_s: float
+    ) -> None:
         """The chunk delivered shots: those that the task still needs count, the rest is surplus."""
         counted = min(max(shots, 0), task.remaining)
-        qpu = self._end_chunk(task, state, counted, "")
+        qpu, chunk = self._end_chunk(task, state, counted, "", device_s=device_s, setup_s=setup_s)
         qpu.shot_s = measured_shot_s(qpu.shot_s, shots, device_s)
         task.shots_done += counted
         if counted:
             task.faults = 0
-        self._placement.go_on(task, qpu, self._now)
+        self._time.chunk_ended(qpu, self._now)
+        if not task.remaining:
+            self._holding.begin_linger(task, qpu, self._now)
+        self._placement.go_on(task, qpu, chunk, self._now)
 
-    def _lose(self, task: Task, reason: str, *, fault: bool) -> None:
+    def _lose(self, task: Task, reason: str, fault: bool, device_s: float, setup_s: float) -> None:
         """The chunk's shots don't count. Too many faults in a row end the task."""
-        qpu = self._end_chunk(task, ChunkState.LOST, 0, reason)
+        qpu, chunk = self._end_chunk(
+            task, ChunkState.LOST, 0, reason, device_s=device_s, setup_s=setup_s, fault=fault
+        )
         task.faults += fault
         if task.faults < self._max_faults or task.cancel_asked:
-            self._placement.go_on(task, qpu, self._now)
+            self._placement.go_on(task, qpu, chunk, self._now)
             return
         error = f"{task.faults} device faults in a row on {qpu.spec.name}, the last one: {reason}"
-        self._recorder.task(task, TaskState.FAILED, error=error)
-        self._queue.forget(task)
+        self._placement.end(task, self._now, TaskState.FAILED, error=error)
         self._placement.fill((qpu.spec.name,), self._now)
 
-    def _end_chunk(self, task: Task, state: ChunkState, counted: int, reason: str) -> Qpu:
+    def _end_chunk(
+        self,
+        task: Task,
+        state: ChunkState,
+        counted: int,
+        reason: str,
+        *,
+        device_s: float = 0.0,
+        setup_s: float = 0.0,
+        fault: bool = False,
+    ) -> tuple[Qpu, Chunk]:
         chunk = task.chunk
         assert chunk is not None
-        self._recorder.chunk(chunk, state, counted=counted, reason=reason)
-        task.chunk = None
         qpu = self._state.qpus[chunk.qpu]
+        ended = how_it_ended(state, fault=fault)
+        charged_s = self._meter.chunk_ended(
+            task, chunk, qpu, ended, setup_s=setup_s, device_s=device_s, now=self._now
+        )
+        note = "; ".join(part for part in (reason, chunk.note) if part)
+        self._recorder.chunk(chunk, state, counted=counted, reason=note, charged_s=charged_s)
+        task.chunk = None
         del qpu.running[task.task_id]
         if qpu.overhang:
             qpu.overhang = min(qpu.overhang, len(qpu.running))
-        return qpu
+        return qpu, chunk

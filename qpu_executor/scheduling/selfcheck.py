@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 from qpu_executor.errors import InternalError
 from qpu_executor.model.states import TaskState
 from qpu_executor.model.values import Instant
 from qpu_executor.scheduling.queue import SLACK, Queue
-from qpu_executor.scheduling.state import CoreState, Task
+from qpu_executor.scheduling.state import CoreState, Head, Qpu, Task
 
 
 def check_core(state: CoreState, queue: Queue, now: Instant, *, settled: bool) -> None:
@@ -35,7 +37,10 @@ def _check_task(state: CoreState, task_id: int, task: Task) -> None:
     runs = task.state is TaskState.RUNNING
     _require((task.chunk is not None) == runs, "RUNNING exactly if a chunk is out", where)
     _require(runs or not (task.cancel_asked or task.hold_asked), "asked, not done", where)
-    _require((task.entry is None) == (task.state is TaskState.HELD), "ranked unless held", where)
+    deferred = task.clock is not None and task.clock.deferred
+    unranked = task.state is TaskState.HELD or deferred
+    _require((task.entry is None) == unranked, "ranked unless held or deferred", where)
+    _require(not deferred or task.state is TaskState.QUEUED, "deferred, not queued", where)
     if task.chunk is not None:
         chunk = task.chunk
         _require(not chunk.state.ended, f"chunk {chunk.id} has ended", where)
@@ -73,7 +78,9 @@ def _check_buckets(state: CoreState, queue: Queue) -> None:
         _require((None if bucket.head is None else bucket.head[1]) == first, "wrong head", where)
         _require(len(bucket.heap) <= 2 * bucket.queued + 1 + SLACK, "too much garbage", where)
     _require(live == len(state.tasks), f"{live} of {len(state.tasks)} tasks", "buckets")
-    queued = sum(task.state is TaskState.QUEUED for task in state.tasks.values())
+    queued = sum(
+        task.state is TaskState.QUEUED and task.entry is not None for task in state.tasks.values()
+    )
     filed = sum(bucket.queued for _, bucket in queue.buckets())
     _require(queued == filed, f"{filed} of {queued} queued tasks", "buckets")
 
@@ -85,11 +92,46 @@ def _check_indexes(state: CoreState, queue: Queue, now: Instant, *, settled: boo
         _require((index is not None) == qpu.up, "indexed exactly if UP", name)
         if index is None:
             continue
-        _require(len(index) <= 2 * len(buckets) + SLACK, "too many stale heads", name)
+        parked = queue.parked(name)
+        size = len(index) + len(parked)
+        _require(size <= 2 * len(buckets) + SLACK, "too many stale heads", name)
         heads = [b.head for b in buckets if b.head is not None and name in b.needs.qpus]
-        shown = {id(head) for head in index}
-        _require(all(id(head) in shown for head in heads), "a bucket isn't indexed", name)
+        shown, aside = {id(head) for head in index}, {id(head) for head in parked}
+        _require(
+            all(id(head) in shown or id(head) in aside for head in heads),
+            "a bucket is neither indexed nor parked",
+            name,
+        )
+        _check_parked(state, queue, qpu, [h for h in heads if id(h) not in shown], now)
+        heads = [
+            head
+            for head in heads
+            if id(head) in shown and queue.blocked(state.tasks[int(head[1][-1])], name, now) is None
+        ]
+        kept = qpu.hold.session_id if qpu.hold is not None and qpu.hold.on else None
+        _require(queue.kept(name) == kept, "kept for another session", name)
+        if kept is not None:  # what is parked counts as well: all of a session's is looked at
+            heads += [
+                head
+                for head in parked
+                if head[2].head is head
+                and id(head) not in shown
+                and queue.blocked(state.tasks[int(head[1][-1])], name, now) is None
+            ]
         best = queue.best(name, now)
         first = min(((queue.key(head[2], now), head[1]) for head in heads), default=None)
         _require((None if best is None else best[:2]) == first, "the wrong task goes first", name)
         _require(not (settled and qpu.has_room and heads), "idle while a task waits", name)
+
+
+def _check_parked(
+    state: CoreState, queue: Queue, qpu: Qpu, heads: list[Head], now: Instant
+) -> None:
+    """What is parked couldn't start now either (unless the QPU became a little faster)."""
+    faster = qpu.shot_s is not None and qpu.shot_s < (qpu.parked_shot_s or math.inf)
+    if faster or qpu.spec.layout_s:
+        return
+    for head in heads:
+        task = state.tasks[int(head[1][-1])]
+        why = queue.blocked(task, qpu.spec.name, now)
+        _require(why is not None, f"task {task.task_id} is parked and could run", qpu.spec.name)

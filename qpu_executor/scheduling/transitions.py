@@ -24,11 +24,13 @@ TASK_MOVES: Mapping[TaskState | None, Mapping[TaskState, str]] = {
     },
     TaskState.HELD: {
         TaskState.QUEUED: "released",
+        TaskState.FAILED: "can't run any more",
         TaskState.CANCELLED: "cancelled",
     },
     TaskState.QUEUED: {
         TaskState.RUNNING: "chunk sent",
         TaskState.HELD: "held",
+        TaskState.FAILED: "can't run any more",
         TaskState.CANCELLED: "cancelled",
     },
     TaskState.RUNNING: {
@@ -36,7 +38,7 @@ TASK_MOVES: Mapping[TaskState | None, Mapping[TaskState, str]] = {
         TaskState.QUEUED: "gives way, shots kept",
         TaskState.HELD: "held, chunk ended",
         TaskState.COMPLETED: "all shots counted",
-        TaskState.FAILED: "refused, or too many faults",
+        TaskState.FAILED: "refused, too many faults, time limit",
         TaskState.CANCELLED: "cancelled, chunk ended",
     },
     TaskState.COMPLETED: {},

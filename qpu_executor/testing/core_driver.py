@@ -1,8 +1,9 @@
 """Drives a Scheduler as a manager would, and checks its laws after every event.
 
 The driver keeps books of its own, from the events it posts and the commands it
-gets, and compares: shots counted (law 1), chunks per slot (law 2), moves, one
-final state per task. It knows nothing of how the core decides.
+gets, and compares: shots counted (law 1), chunks per slot (law 2), boundaries
+(law 3, in `calendar_book.py`), moves, one final state per task. It knows nothing of
+how the core decides.
 """
 
 from __future__ import annotations
@@ -17,19 +18,23 @@ from qpu_executor.model.events import (
     Event,
     QpuRegistered,
     QpuReported,
+    TaskCancelAsked,
     TaskSubmitted,
 )
-from qpu_executor.model.states import ChunkState, QpuState, TaskState
+from qpu_executor.model.states import ChunkState, DependencyKind, QpuState, TaskState
 from qpu_executor.model.values import ChunkId, Instant, TaskSpec
 from qpu_executor.scheduling.commands import (
     Command,
+    DiscardShots,
     SaveChunk,
     SaveTask,
+    StartCalibration,
     StartChunk,
     StopChunk,
 )
 from qpu_executor.scheduling.scheduler import Scheduler
 from qpu_executor.scheduling.transitions import CHUNK_MOVES, TASK_MOVES
+from qpu_executor.testing.calendar_book import CalendarBook
 
 
 def task_spec(task_id: int, **changes: Any) -> TaskSpec:
@@ -76,6 +81,8 @@ class CoreDriver:
     slots: dict[str, int] = field(default_factory=dict)
     up: set[str] = field(default_factory=set)
     stops: set[ChunkId] = field(default_factory=set)
+    cancels: set[ChunkId] = field(default_factory=set)
+    calendar: CalendarBook = field(default_factory=CalendarBook)
     events: int = 0
 
     def post(self, *events: Event) -> list[Command]:
@@ -98,6 +105,9 @@ class CoreDriver:
         elif isinstance(event, ChunkFinished | ChunkStopped) and event.chunk in self.out:
             book = self.tasks[event.chunk.task_id]
             book.counted += min(event.shots, book.spec.shots - book.counted)
+        elif isinstance(event, TaskCancelAsked):
+            self.cancels |= {chunk for chunk in self.out if chunk.task_id == event.task_id}
+        self.calendar.note(event, self.now)
         commands = self.scheduler.handle(event, self.now)
         for command in commands:
             assert command.cause == self.events, command
@@ -123,6 +133,14 @@ class CoreDriver:
                 assert command.chunk in self.out, command
                 assert command.chunk not in self.stops, command
                 self.stops.add(command.chunk)
+            case DiscardShots():
+                book = self.tasks[command.task_id]
+                assert command.shots == book.counted == book.saved > 0, (book, command)
+                self.calendar.check_discard(book.spec, command)
+                book.counted = book.saved = 0
+            case StartCalibration():
+                assert not self.busy(command.qpu), command
+                self.calendar.check_calibration(command, self.now)
 
     def _save_task(self, command: SaveTask) -> None:
         book = self.tasks[command.task_id]
@@ -149,6 +167,9 @@ class CoreDriver:
         assert command.first_shot == book.counted, command
         assert command.qpu in book.spec.qpus, command
         assert command.qpu in self.up, command
+        rate_hz = view.rate_hz if (view := self.scheduler.qpu(command.qpu)) else None
+        self.calendar.check_start(book.spec, command, book.counted, rate_hz, self.now)
+        self._check_dependencies(book.spec)
         assert command.shots > 0, command
         assert command.chunk.task_id not in {chunk.task_id for chunk in self.out}, command
         assert self.busy(command.qpu) < self.slots[command.qpu], command
@@ -165,8 +186,18 @@ class CoreDriver:
             if book.state is TaskState.COMPLETED:
                 assert book.counted == book.spec.shots, book
 
-        for chunk in self.stops - self.out.keys():
-            assert self.tasks[chunk.task_id].state is TaskState.CANCELLED, chunk
+        for chunk in self.cancels - self.out.keys():
+            book = self.tasks[chunk.task_id]
+            assert book.state in (TaskState.CANCELLED, TaskState.FAILED), chunk
+            assert book.state is TaskState.CANCELLED or book.error, chunk
+
+    def _check_dependencies(self, spec: TaskSpec) -> None:
+        for dependency in spec.timing.depends_on if spec.timing is not None else ():
+            other = self.tasks[dependency.task_id]
+            assert other.state is not None, dependency
+            assert other.state.final, dependency
+            if dependency.kind is DependencyKind.AFTER_OK:
+                assert other.state is TaskState.COMPLETED, dependency
 
     def busy(self, qpu: str) -> int:
         """Chunks that are at a QPU."""

@@ -5,7 +5,8 @@
 
 A decision is one `ChunkFinished` and the commands that follow: here the running
 task always gives way to the first of 100 accounts, 3 classes and 10
-requirements, which is the most that a decision has to do.
+requirements, which is the most that a decision has to do. The policy is `banded`, with
+usage charged for every chunk.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from qpu_executor.model.events import ChunkFinished, ClassesChanged, QpuRegistered, TaskSubmitted
 from qpu_executor.model.values import ChunkId, JobClass, QpuSpec, TaskSpec
 from qpu_executor.scheduling.commands import StartChunk
+from qpu_executor.scheduling.policies.banded import Banded
 from qpu_executor.scheduling.scheduler import Scheduler
 
 LARGEST = int(os.environ.get("QPU_BENCHMARK_TASKS", "100000"))
@@ -32,7 +34,7 @@ BYTES_PER_TASK = 450
 
 
 def a_site() -> Scheduler:
-    scheduler = Scheduler()
+    scheduler = Scheduler(ordering=Banded())
     classes = tuple(JobClass(name, priority=100 - i) for i, name in enumerate(CLASSES))
     scheduler.handle(ClassesChanged(classes), 0)
     scheduler.handle(QpuRegistered(QpuSpec("alpha", shot_rate_hz=5.0)), 0)
@@ -105,10 +107,9 @@ def test_giving_way_cost_by_queue_length(
             owner="user-0",
             account="account-0",
             job_class="production",
-            shots=1000,
+            shots=999 - task_id % 1000,
             qpus=("alpha",),
             submitted_at=1,
-            priority=task_id,
         )
         scheduler.handle(TaskSubmitted(urgent), next(now))
         return (chunk,), {}
@@ -147,8 +148,8 @@ def test_memory_per_queued_task() -> None:
     tracemalloc.start()
     scheduler = a_site()
     events = (TaskSubmitted(a_task(task_id)) for task_id in range(1, size + 1))
-    for now, event in enumerate(events):
-        scheduler.handle(event, now)
+    for event in events:
+        scheduler.handle(event, event.task.submitted_at)
     del event
     gc.collect()
     used, _ = tracemalloc.get_traced_memory()

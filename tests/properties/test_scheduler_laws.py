@@ -26,6 +26,14 @@ from qpu_executor.model.events import (
 from qpu_executor.model.states import QpuState, TaskState
 from qpu_executor.model.values import ChunkId, JobClass, QpuSpec
 from qpu_executor.scheduling.commands import Command, StartChunk
+from qpu_executor.scheduling.fair_share import FairShareRules
+from qpu_executor.scheduling.ordering import Ordering
+from qpu_executor.scheduling.policies.banded import Banded
+from qpu_executor.scheduling.policies.critical_path import CriticalPath
+from qpu_executor.scheduling.policies.fairshare import FairShare
+from qpu_executor.scheduling.policies.fifo import Fifo
+from qpu_executor.scheduling.policies.priority import Priority
+from qpu_executor.scheduling.policies.weighted import Weighted
 from qpu_executor.scheduling.restore import StoredChunk
 from qpu_executor.scheduling.scheduler import Scheduler
 from qpu_executor.testing import strategies as site
@@ -34,9 +42,21 @@ from qpu_executor.testing.core_driver import CoreDriver
 SHOTS_SHARE = st.sampled_from((1.0, 1.0, 1.0, 0.5, 0.0, 1.5))
 MAX_TASKS = 60
 
+ORDERINGS: dict[str, Ordering] = {
+    "banded": Banded(age_cap_s=0.2),
+    "banded, nobody of age": Banded(),
+    "critical-path": CriticalPath(),
+    "fairshare": FairShare(),
+    "fifo": Fifo(),
+    "priority": Priority(),
+    "weighted": Weighted(age_cap_s=0.2),
+}
+
 
 class LawMachine(RuleBasedStateMachine):
     """A manager with any QPUs and any users; the driver checks the laws after every event."""
+
+    policy = "priority"
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,8 +79,19 @@ class LawMachine(RuleBasedStateMachine):
         self.specs[spec.name] = spec
         self.post(QpuRegistered(spec))
 
-    @initialize(classes=site.classes(), spec=site.qpu_specs("alpha"))
-    def start(self, classes: tuple[JobClass, ...], spec: QpuSpec) -> None:
+    def new_core(self) -> Scheduler:
+        """With bands that move and ages that come within a test's few hundred milliseconds."""
+        rules = FairShareRules(half_life_s=1000.0, min_usage_s=1.0)
+        return Scheduler(ordering=ORDERINGS[self.policy], fair_share=rules)
+
+    @initialize(
+        classes=site.classes(),
+        spec=site.qpu_specs("alpha"),
+        policy=st.sampled_from(tuple(ORDERINGS)),
+    )
+    def start(self, classes: tuple[JobClass, ...], spec: QpuSpec, policy: str) -> None:
+        self.policy = policy
+        self.driver.scheduler = self.new_core()
         self.change_classes(classes)
         self.register(spec)
 
@@ -173,10 +204,10 @@ class LawMachine(RuleBasedStateMachine):
     def restart(self, qpus_first: bool) -> None:
         """A new core takes everything back from what the commands said."""
         self.restarted = True
-        old, self.driver.scheduler = self.driver.scheduler, Scheduler()
+        old, self.driver.scheduler = self.driver.scheduler, self.new_core()
         self.driver.events = 0
         cancelled = [
-            chunk.task_id for chunk in sorted(self.driver.stops) if chunk in self.driver.out
+            chunk.task_id for chunk in sorted(self.driver.cancels) if chunk in self.driver.out
         ]
         self.driver.stops.clear()
         if qpus_first:
@@ -224,7 +255,7 @@ class LawMachine(RuleBasedStateMachine):
         self.no_task_is_stuck()
 
     def equal_events_give_equal_commands(self) -> None:
-        twin = Scheduler()
+        twin = self.new_core()
         for event, now, commands in self.log:
             assert twin.handle(event, now) == commands
 

@@ -1,0 +1,84 @@
+"""What an ended chunk means for accounts and classes: usage, and minimum shares."""
+
+from __future__ import annotations
+
+from qpu_executor.model.values import Instant
+from qpu_executor.scheduling.admission import Limits
+from qpu_executor.scheduling.charging import ChargingTable, Ended
+from qpu_executor.scheduling.fair_share import UsageLedger
+from qpu_executor.scheduling.minimum_share import MinimumShares
+from qpu_executor.scheduling.queue import Queue
+from qpu_executor.scheduling.state import Chunk, Qpu, Task
+from qpu_executor.scheduling.warm_hold import WarmHold
+
+
+class Meter:
+    """Applies the charging table to ended chunks, and tells the queue whose place has changed."""
+
+    def __init__(
+        self,
+        table: ChargingTable,
+        usage: UsageLedger,
+        shares: MinimumShares,
+        limits: Limits,
+        queue: Queue,
+    ) -> None:
+        self.table = table
+        self._usage = usage
+        self._shares = shares
+        self._limits = limits
+        self._queue = queue
+
+    def chunk_ended(
+        self,
+        task: Task,
+        chunk: Chunk,
+        qpu: Qpu,
+        ended: Ended,
+        *,
+        setup_s: float,
+        device_s: float,
+        now: Instant,
+    ) -> float:
+        """Account for a chunk; returns the seconds that were charged for it."""
+        taken_s = setup_s + device_s
+        if taken_s <= 0.0:
+            return 0.0
+        bucket = task.bucket
+        if self._shares.any:
+            heads = self._queue.heads(qpu.spec.name, now, look_only=True)
+            waiting = [head[2].job_class.name for head in heads]
+            self._shares.chunk_ended(bucket.job_class.name, waiting, taken_s)
+        charged_s = self.table.chunk_s(
+            ended,
+            setup_s=setup_s,
+            device_s=device_s,
+            resumed=chunk.resumed,
+            emulated=qpu.spec.emulated,
+        )
+        if task.clock is not None and bucket.needs.one_epoch and ended is Ended.FINISHED:
+            task.clock.charged_s += self.table.chunk_s(
+                ended, setup_s=0.0, device_s=device_s, resumed=False, emulated=qpu.spec.emulated
+            )
+        self._limits.charge(task, charged_s, now)
+        if self._usage.charge(bucket.user, charged_s, now):
+            self._queue.refresh(now)
+        return charged_s
+
+    def discarded(self, task: Task, now: Instant) -> None:
+        """Give back what the table doesn't charge for shots that were discarded."""
+        if task.clock is None or not task.clock.charged_s:
+            return
+        back_s = self.table.discarded_s(task.clock.charged_s)
+        task.clock.charged_s = 0.0
+        self._limits.charge(task, -back_s, now)
+        if self._usage.give_back(task.bucket.user, back_s, now):
+            self._queue.refresh(now)
+
+    def hold_ended(self, hold: WarmHold, qpu: Qpu, kept_s: float, now: Instant) -> float:
+        """Account for a QPU that was kept for a session; returns the seconds charged."""
+        charged_s = self.table.hold * kept_s * (self.table.emulator if qpu.spec.emulated else 1.0)
+        user = self._usage.standing(hold.account, hold.owner)
+        if charged_s > 0.0 and self._usage.charge(user, charged_s, now):
+            self._queue.refresh(now)
+        return charged_s
