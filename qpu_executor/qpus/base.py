@@ -13,10 +13,13 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from qpu_executor.errors import ProgramRefused
+from qpu_executor.model.clock import Clock
 from qpu_executor.model.states import QpuState
+from qpu_executor.model.timing import CalibrationPlan
 from qpu_executor.model.values import ChunkId, Instant
 from qpu_executor.programs.program import Program, ProgramFacts
 
@@ -31,6 +34,11 @@ class Capabilities:
     `can_ask`: an earlier incarnation's chunk can be asked about.
     `partial_results`: a stopped chunk gives the shots that it took.
     `emulated`: no real atoms. `seeded`: counts follow from (seed, shot number).
+    `setup_s`: expected before the first shot of a chunk; `switch_s`: on top of it where
+    the chunk before was another task's; `layout_s`: on top of those where its register
+    layout was another one. `can_calibrate`: a calibration starts when it is asked for;
+    `calibration`: who starts it and how long it takes, as the QPU says (when it is due,
+    `health` says).
     """
 
     kinds: frozenset[str]
@@ -42,6 +50,11 @@ class Capabilities:
     partial_results: bool = False
     emulated: bool = False
     seeded: bool = False
+    setup_s: float = 0.0
+    switch_s: float = 0.0
+    layout_s: float = 0.0
+    can_calibrate: bool = False
+    calibration: CalibrationPlan | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +66,32 @@ class DeviceDescription:
 
 
 @dataclass(frozen=True, slots=True)
+class CalibrationStatus:
+    """Where a QPU stands with its calibration, as far as it says so.
+
+    `epoch`: that of shots taken now (None: unknown); `since`: when it began, which is
+    the end of a calibration. `running`: one is going on now. `due_at`: when the next one
+    is due (None: nobody knows). `quality`: a figure of merit, 0 to 1, at the epoch's start.
+    """
+
+    epoch: str | None
+    since: Instant | None = None
+    running: bool = False
+    due_at: Instant | None = None
+    quality: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
-    """`state` now, and the reason in words where it isn't UP."""
+    """`state` now, and the reason in words where it isn't UP.
+
+    `until`: when this is expected to change (None: unknown); it is looked at then.
+    """
 
     state: QpuState
     reason: str = ""
+    until: Instant | None = None
+    calibration: CalibrationStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +131,8 @@ class ChunkOutcome:
     `counts`: bitstring -> times seen. `device_s`: seconds the QPU worked on the
     shots; `setup_s`: seconds before the first shot. `epoch`: calibration epoch,
     None where the device doesn't say. `started_at`, `ended_at`: microseconds on
-    the manager's clock where the device says so, else None.
+    the manager's clock where the device says so, else None. `health`: the QPU's
+    after the chunk, where that comes with the answer: the next chunk is planned with it.
     """
 
     kind: OutcomeKind
@@ -109,6 +144,7 @@ class ChunkOutcome:
     versions: Mapping[str, str] = field(default_factory=dict)
     started_at: Instant | None = None
     ended_at: Instant | None = None
+    health: Health | None = field(default=None, compare=False)
 
     @property
     def shots(self) -> int:
@@ -127,11 +163,19 @@ class QpuAdapter(Protocol):
     def capabilities(self) -> Capabilities:
         """What it can do; constant between `open` and `close`."""
 
-    async def open(self) -> None:
-        """Load the SDK and connect. Raises OperatorError (with what to type) if it can't."""
+    async def open(self, clock: Clock, directory: Path) -> None:
+        """Load the SDK and connect. Raises OperatorError (with what to type) if it can't.
+
+        `clock`: the manager's, for whatever takes time here. `directory`: exists, and
+        outlives the manager; the place for small files of its own, named after the QPU.
+        """
 
     async def close(self) -> None:
-        """Let go of everything. Running chunks of an emulator end. May be called twice."""
+        """Let go of everything. May be called twice.
+
+        Running chunks of an emulator end as STOPPED; where they go on without the
+        manager, whoever waits for them is told UNANSWERED.
+        """
 
     async def describe(self) -> DeviceDescription:
         """The device as users have to build for it. Raises DeviceError."""
@@ -161,6 +205,12 @@ class QpuAdapter(Protocol):
 
     async def stop(self, chunk: ChunkId) -> None:
         """Ask for an early end; the outcome comes from `wait`. Unknown chunks are ignored."""
+
+    async def calibrate(self) -> None:
+        """Start a calibration, after the chunk that runs; `health` tells its course.
+
+        Asked only with `can_calibrate`. Raises DeviceError if the QPU can't now.
+        """
 
 
 class AdapterFactory(Protocol):

@@ -23,15 +23,13 @@ class EmulatorSettings:
     `device`: name of a Pulser device, or path of a JSON file; `device_overrides`:
     its fields that are to differ. `workers`: simulations at once, each in a
     process. `max_atoms`: limit of the emulator itself (memory and time double
-    with each). `shot_rate_hz`: if given, shots are given out no faster than a
-    device of this rate would. `cache_mb`: for distributions already simulated.
+    with each). `cache_mb`: for distributions already simulated.
     """
 
     device: str = "AnalogDevice"
     device_overrides: Mapping[str, Any] = field(default_factory=dict)
     workers: int = field(default_factory=default_workers)
     max_atoms: int = 14
-    shot_rate_hz: float | None = None
     cache_mb: int = 64
 
     @classmethod
@@ -60,11 +58,6 @@ class EmulatorSettings:
             value = getattr(self, key)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise _wrong(name, key, value, "a whole number of at least 1")
-        rate: object = self.shot_rate_hz
-        if rate is not None and (
-            isinstance(rate, bool) or not isinstance(rate, int | float) or not rate > 0
-        ):
-            raise _wrong(name, "shot_rate_hz", rate, "shots per second, above 0")
 
 
 def _where(name: str, key: str) -> str:

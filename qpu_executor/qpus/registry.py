@@ -17,12 +17,12 @@ from qpu_executor.qpus.base import AdapterFactory, QpuAdapter
 
 GROUP = "qpu_executor.qpus"
 
-_EXTRAS = {"pulser-emulator": "emulator"}
+_EXTRAS = {"pulser-emulator": "emulator", "simulated-qpu": "emulator"}
 """Our own kinds that need an extra of this package."""
 
 _ATTRIBUTES = ("name", "capabilities")
 _COROUTINES: Mapping[str, int] = {
-    "open": 0,
+    "open": 2,
     "close": 0,
     "describe": 0,
     "health": 0,
@@ -30,6 +30,7 @@ _COROUTINES: Mapping[str, int] = {
     "wait": 1,
     "ask": 1,
     "stop": 1,
+    "calibrate": 0,
 }
 _FUNCTIONS: Mapping[str, int] = {"refusal": 2}
 

@@ -14,8 +14,10 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from qpu_executor.errors import DeviceError, ProgramRefused, QpuExecutorError
+from qpu_executor.model.clock import Clock
 from qpu_executor.model.states import QpuState
 from qpu_executor.model.values import ChunkId
 from qpu_executor.programs.program import PULSER, ProgramFacts
@@ -91,8 +93,8 @@ class FakeQpu:
         """As given."""
         return self._capabilities
 
-    async def open(self) -> None:
-        """Open."""
+    async def open(self, clock: Clock | None = None, directory: Path | None = None) -> None:
+        """Open. Needs neither a clock nor a directory."""
         self.calls.append(("open", None))
         self.is_open = True
 
@@ -157,6 +159,12 @@ class FakeQpu:
         """End a running chunk as STOPPED, without shots."""
         self.calls.append(("stop", chunk))
         self._end(chunk, OutcomeKind.STOPPED, message="stopped")
+
+    async def calibrate(self) -> None:
+        """Written down in `calls`; the test sets `state` as it goes on. Refused if it can't."""
+        self.calls.append(("calibrate", None))
+        if not self._capabilities.can_calibrate:
+            raise DeviceError("it can't be calibrated", where=f"QPU {self._name}")
 
     # What the test uses.
 

@@ -29,7 +29,9 @@ from qpu_executor.manager.store.records import (
     UpdateTask,
 )
 from qpu_executor.manager.store.sql import SqlStore
-from qpu_executor.model.states import ChunkState, TaskState
+from qpu_executor.manager.store.wishes import Wishes
+from qpu_executor.model.states import ChunkState, DependencyKind, OnRecalibration, TaskState
+from qpu_executor.model.timing import Dependency
 from qpu_executor.model.values import MICROSECONDS, ChunkId, Instant
 
 BEGIN_AT: Instant = 1_767_225_600 * MICROSECONDS
@@ -53,6 +55,15 @@ SESSIONS = (
     SessionRow("s-open", "uid:1000", "physics", "scan", "run", "scan-1", BEGIN_AT + 1),
     SessionRow("s-closed", "uid:1001", "chemistry", "loop", "run", None, BEGIN_AT + 2),
 )
+
+
+WISHES = Wishes(
+    begin_at=BEGIN_AT + 3600 * MICROSECONDS,
+    depends_on=(Dependency(1), Dependency(3, DependencyKind.AFTER_ANY)),
+    on_recalibration=OnRecalibration.RESTART,
+    min_quality=0.5,
+)
+"""Of task 7, since version 0002."""
 
 
 def _second(n: int) -> Instant:
@@ -114,7 +125,7 @@ def changes() -> list[Sequence[Change]]:
         _task(4, TaskState.QUEUED, key="again", key_origin="engine"),
         _task(5, TaskState.QUEUED, owner="uid:1001", account="chemistry", session_id="s-closed"),
         _task(6, TaskState.QUEUED, program_hash=PROGRAMS[1].hash, divisible=False),
-        _task(7, TaskState.QUEUED, key="again", key_origin="engine", generation=2),
+        _task(7, TaskState.QUEUED, key="again", key_origin="engine", generation=2, wishes=WISHES),
     )
     batches: list[Sequence[Change]] = [
         [*map(AddProgram, PROGRAMS), *map(AddSession, SESSIONS), *map(AddTask, submitted)],
@@ -142,6 +153,7 @@ def _completed() -> list[Change]:
             epoch="emu-1",
             device_s=0.75,
             setup_s=0.125,
+            charged_s=0.875,
             versions={"pulser": "1.9.1"},
         ),
         UpdateTask(1, _second(12), TaskState.RUNNING, 60),
@@ -157,6 +169,7 @@ def _completed() -> list[Change]:
             epoch="emu-2",
             started_at=_second(13),
             device_s=0.5,
+            charged_s=0.5,
         ),
         UpdateTask(1, _second(14), TaskState.COMPLETED, 100),
     ]
@@ -204,6 +217,7 @@ def _failed_and_cancelled() -> list[Change]:
             counts={"00": 25},
             epoch="emu-2",
             device_s=0.25,
+            charged_s=0.25,
             reason="cancelled",
         ),
         UpdateTask(5, _second(33), TaskState.CANCELLED, 25),

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import pytest
 import pytest_asyncio
 
-from qpu_executor.errors import ProgramError, ProgramRefused
+from qpu_executor.errors import DeviceError, ProgramError, ProgramRefused
+from qpu_executor.manager.service.clock import SystemClock
 from qpu_executor.model.states import QpuState
 from qpu_executor.model.values import ChunkId
 from qpu_executor.programs.program import Program, ProgramFacts
@@ -23,6 +24,7 @@ from qpu_executor.qpus.base import (
 )
 from qpu_executor.qpus.pulser_emulator import build
 from qpu_executor.qpus.registry import interface_mismatch
+from qpu_executor.qpus.simulated import build as build_simulated
 from qpu_executor.testing.fake_qpu import DEFAULT_CAPABILITIES, FakeQpu, seeded_counts
 from qpu_executor.testing.sequences import line, small_sequence
 
@@ -35,12 +37,20 @@ TASK_IDS = itertools.count(1)
 
 @dataclass
 class Subject:
-    """An opened adapter with what it can run, what takes long there, and what it refuses."""
+    """An opened adapter with what it can run, what takes long there, and what it refuses.
+
+    `survives`: its chunks go on when the adapter is closed, as on hardware.
+    """
 
     qpu: QpuAdapter
     programs: tuple[Program, Program]
     endless: Program
     invalid: Program
+    endless_shots: int = 20
+    survives: bool = False
+
+    def long_order(self) -> ChunkOrder:
+        return order(self.endless, shots=self.endless_shots)
 
 
 def make_fake() -> Subject:
@@ -71,15 +81,43 @@ def make_emulator() -> Subject:
     )
 
 
-@pytest.fixture(params=[make_fake, make_emulator], ids=["fake", "pulser-emulator"], scope="module")
+def make_simulated(memory: str = "none") -> Subject:
+    def program(**settings: object) -> Program:
+        return to_program(small_sequence(**settings))
+
+    settings = {
+        "shot_rate_hz": 200,
+        "partial_results": True,
+        "memory": memory,
+        "calibration": {"by": "manager", "every_s": 3600, "length_s": 60},
+    }
+    return Subject(
+        build_simulated("sim", settings),
+        (program(), program(duration_ns=160)),
+        program(duration_ns=240),
+        program(atoms=line(15, spacing_um=5.0)),
+        endless_shots=2000,
+        survives=memory == "file",
+    )
+
+
+def make_remembering() -> Subject:
+    return make_simulated(memory="file")
+
+
+@pytest.fixture(
+    params=[make_fake, make_emulator, make_simulated, make_remembering],
+    ids=["fake", "pulser-emulator", "simulated-qpu", "simulated-qpu-with-memory"],
+    scope="module",
+)
 def make(request: pytest.FixtureRequest) -> Callable[[], Subject]:
     return request.param
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def subject(make):
+async def subject(make, tmp_path_factory):
     subject = make()
-    await subject.qpu.open()
+    await subject.qpu.open(SystemClock(), tmp_path_factory.mktemp("qpu"))
     yield subject
     await subject.qpu.close()
 
@@ -123,7 +161,7 @@ async def test_an_ended_chunk_can_be_waited_for_and_asked_about_again(subject):
 
 
 async def test_a_running_chunk_is_asked_about_and_stopped(subject):
-    one = order(subject.endless)
+    one = subject.long_order()
     await subject.qpu.start(one)
     waiting = asyncio.create_task(subject.qpu.wait(one.chunk))
     assert await subject.qpu.ask(one.chunk) is None
@@ -135,7 +173,7 @@ async def test_a_running_chunk_is_asked_about_and_stopped(subject):
 
 
 async def test_after_a_stop_the_next_chunk_runs(subject):
-    one = order(subject.endless)
+    one = subject.long_order()
     await subject.qpu.start(one)
     await subject.qpu.stop(one.chunk)
     found = await outcome_of(subject, order(subject.programs[0]))
@@ -145,7 +183,7 @@ async def test_after_a_stop_the_next_chunk_runs(subject):
 async def test_a_stop_of_one_chunk_doesn_t_disturb_another(subject):
     if subject.qpu.capabilities.slots < 2:
         pytest.skip("one slot only")
-    stopped, other = order(subject.endless), order(subject.programs[0])
+    stopped, other = subject.long_order(), order(subject.programs[0])
     await subject.qpu.start(stopped)
     await subject.qpu.start(other)
     await subject.qpu.stop(stopped.chunk)
@@ -156,7 +194,7 @@ async def test_a_stop_of_one_chunk_doesn_t_disturb_another(subject):
 async def test_two_chunks_run_at_once_where_there_are_slots(subject):
     if subject.qpu.capabilities.slots < 2:
         pytest.skip("one slot only")
-    held, other = order(subject.endless), order(subject.programs[1])
+    held, other = subject.long_order(), order(subject.programs[1])
     await subject.qpu.start(held)
     assert (await outcome_of(subject, other)).shots == 20
     assert await subject.qpu.ask(held.chunk) is None
@@ -205,14 +243,31 @@ async def test_counts_don_t_depend_on_how_the_shots_were_cut(subject):
     assert other.counts != whole.counts
 
 
-async def test_closing_ends_running_chunks_and_may_be_done_twice(make):
+async def test_a_calibration_is_told_by_health_or_refused(make, tmp_path):
+    qpu = make().qpu
+    await qpu.open(SystemClock(), tmp_path)
+    try:
+        if not qpu.capabilities.can_calibrate:
+            with pytest.raises(DeviceError):
+                await qpu.calibrate()
+            return
+        await qpu.calibrate()
+        calibration = (await qpu.health()).calibration
+        assert calibration is not None
+        assert calibration.running
+    finally:
+        await qpu.close()
+
+
+async def test_closing_ends_running_chunks_and_may_be_done_twice(make, tmp_path):
     subject = make()
-    await subject.qpu.open()
-    one = order(subject.endless)
+    await subject.qpu.open(SystemClock(), tmp_path)
+    one = subject.long_order()
     await subject.qpu.start(one)
     waiting = asyncio.create_task(subject.qpu.wait(one.chunk))
     await asyncio.sleep(0)
     await subject.qpu.close()
-    assert (await waiting).kind is OutcomeKind.STOPPED
+    ended = OutcomeKind.UNANSWERED if subject.survives else OutcomeKind.STOPPED
+    assert (await waiting).kind is ended
     await subject.qpu.close()
     assert (await subject.qpu.health()).state is QpuState.DOWN
