@@ -1,0 +1,125 @@
+"""`qpu simulate`: rehearse a site's load under several policies, in seconds.
+
+The rehearsal is imported when the verb runs, so that other verbs start without it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qpu_executor.errors import ConfigError
+
+if TYPE_CHECKING:
+    from qpu_executor.simulation.grid import Setting
+
+REFERENCE_SEEDS = 20
+
+
+def simulate(
+    workload: Annotated[
+        Path | None,
+        typer.Argument(help="The workload file (YAML).", show_default=False),
+    ] = None,
+    site: Annotated[
+        Path | None, typer.Option(help="The site file that is rehearsed.", show_default=False)
+    ] = None,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A policy to compare; may be repeated. Default: the site's, and the baselines.",
+            show_default=False,
+        ),
+    ] = None,
+    reference: Annotated[
+        bool, typer.Option("--reference", help="The reference loads, and what is to be reached.")
+    ] = False,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            help="How many draws of the load. Default: the file's; 20 with --reference.",
+            min=1,
+            max=1000,
+            show_default=False,
+        ),
+    ] = None,
+    first_seed: Annotated[
+        int | None,
+        typer.Option(help="The first of them. Default: the file's, else 0.", show_default=False),
+    ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option("--html", help="Write a page with pictures there.", show_default=False),
+    ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(help="Rehearsals at once. Default: 2, or 1 on one core.", min=1, max=64),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Figures as JSON.")] = False,
+) -> None:
+    """Rehearse a load under several policies: the scheduling core that serves live, faster."""
+    from qpu_executor.cli.rehearsing import rehearse, show
+    from qpu_executor.simulation.reference import aims
+
+    if reference:
+        setting, title, which = _reference(workload, site, policy)
+    else:
+        setting, title, which = _workload(workload, site, policy)
+    start = which.start if first_seed is None else first_seed
+    chosen = range(start, start + (len(which) if seeds is None else seeds))
+    results = rehearse(setting, title, chosen, processes, with_spans=page is not None)
+    tested = setting.policies[-1].name
+    if reference:
+        results = replace(results, aims=aims(results.scenarios, tested))
+    show(results, tested, page, as_json=as_json)
+
+
+def _reference(
+    workload: Path | None, site: Path | None, policy: list[str] | None
+) -> tuple[Setting, str, range]:
+    """The baselines are always there; the aims are those of the last policy."""
+    if workload is not None or site is not None:
+        raise ConfigError(
+            "--reference has loads and a site of its own",
+            expected="neither WORKLOAD nor --site with it",
+        )
+    from qpu_executor.cli.rehearsing import unknown_policy
+    from qpu_executor.simulation.baselines import BASELINES
+    from qpu_executor.simulation.reference import reference_setting
+    from qpu_executor.simulation.shipped import BANDED, PRESETS
+
+    tested = []
+    for name in dict.fromkeys(policy or (BANDED.name,)):
+        if name not in PRESETS and name not in BASELINES:
+            raise unknown_policy(name, [*PRESETS, *BASELINES])
+        if name in PRESETS:
+            tested.append(PRESETS[name])
+    setting = reference_setting(tuple(tested) or (BANDED,))
+    return setting, "Reference rehearsal", range(REFERENCE_SEEDS)
+
+
+def _workload(
+    workload: Path | None, site: Path | None, policy: list[str] | None
+) -> tuple[Setting, str, range]:
+    if workload is None or site is None:
+        raise ConfigError(
+            "what to rehearse?",
+            expected="a workload file and a site file",
+            next_step="qpu simulate configs/workloads/hybrid.yaml --site configs/site.yaml,"
+            " or qpu simulate --reference",
+        )
+    from qpu_executor.cli.rehearsing import policies
+    from qpu_executor.settings import read_site
+    from qpu_executor.simulation.baselines import BASELINES
+    from qpu_executor.simulation.grid import Setting
+    from qpu_executor.simulation.workload_file import KnownSite, read_workload
+
+    settings = read_site(site)
+    known = KnownSite(settings.classes(), tuple(settings.qpus))
+    found, scenario = read_workload(workload, known)
+    setting = Setting((scenario,), policies(settings, policy, BASELINES))
+    first = found.first_seed
+    return setting, scenario.title, range(first, first + found.seeds)

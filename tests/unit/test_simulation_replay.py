@@ -1,0 +1,255 @@
+"""Recordings: the causes in a journal, played again under the same and under other policies."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qpu_executor.cli.main import main
+from qpu_executor.errors import StoreError
+from qpu_executor.manager.store.journal_file import read_journal
+from qpu_executor.manager.store.records import AddJournal, JournalRow
+from qpu_executor.manager.store.sql import SqlStore
+from qpu_executor.model.events import (
+    CalibrationEnded,
+    CalibrationStarted,
+    ChunkFinished,
+    Event,
+    QpuReported,
+    TaskCancelAsked,
+    TaskSubmitted,
+)
+from qpu_executor.model.states import QpuState, TaskState
+from qpu_executor.model.values import MICROSECONDS, ChunkId, JobClass, TaskSpec
+from qpu_executor.simulation.baselines import FIFO_WHOLE
+from qpu_executor.simulation.engine import Rehearsal, SimulatedSite
+from qpu_executor.simulation.qpu_model import QpuTiming
+from qpu_executor.simulation.record import RunRecord
+from qpu_executor.simulation.recording import JournalEntry, Recording, read_recording
+from qpu_executor.simulation.shipped import BANDED
+
+SITE_FILE = str(Path(__file__).parents[2] / "configs/site.yaml")
+START = 1_700_000_000 * MICROSECONDS
+CLASSES = (JobClass("production", 300), JobClass("development", 100))
+
+
+class Journal:
+    """Writes what a manager would."""
+
+    def __init__(self) -> None:
+        self.entries: list[JournalEntry] = []
+
+    def add(self, at_s: float, event: Event, task_id: int | None = None) -> None:
+        data: Mapping[str, Any] = json.loads(json.dumps(asdict(event)))
+        at = START + round(at_s * MICROSECONDS)
+        self.entries.append(JournalEntry(at, type(event).__name__, task_id, None, data))
+
+    def submit(self, at_s: float, task_id: int, **changes: Any) -> None:
+        values: dict[str, Any] = {
+            "owner": "ada",
+            "account": "physics",
+            "job_class": "development",
+            "shots": 100,
+            "qpus": ("alpha",),
+            "submitted_at": START + round(at_s * MICROSECONDS),
+        }
+        spec = TaskSpec(task_id=task_id, **{**values, **changes})
+        self.add(at_s, TaskSubmitted(spec), task_id)
+
+    def end(self, at_s: float, task_id: int, *, shots: int = 100, device_s: float = 20.0) -> None:
+        chunk = ChunkFinished(ChunkId(task_id, 0), shots, device_s, 3.0)
+        self.add(at_s, chunk, task_id)
+        at = START + round(at_s * MICROSECONDS)
+        self.entries.append(JournalEntry(at, "TaskState", task_id, TaskState.COMPLETED, {}))
+
+    def read(self) -> Recording:
+        return read_recording(self.entries)
+
+
+def play(recording: Recording, policy: Any = BANDED, **timing: Any) -> RunRecord:
+    qpu = QpuTiming(
+        "alpha", setup_s=3.0, resume_s=3.0, calibration=None, shot_rate_hz=5.0, **timing
+    )
+    site = SimulatedSite(CLASSES, (qpu,))
+    return Rehearsal(recording, policy, site, 0, spans_until_s=1e6, record_chunks=True).run()
+
+
+def test_a_task_that_followed_another_ones_end_keeps_its_think_time() -> None:
+    journal = Journal()
+    journal.submit(10, 1, session_id="s")
+    journal.end(50, 1)
+    journal.submit(80, 2, session_id="s")
+    journal.end(200, 2)
+    journal.submit(90, 3, session_id="other")
+    journal.submit(95, 4)
+
+    first, second, third, fourth = journal.read().tasks
+
+    assert (first.after, first.delay_s) == (None, 0.0)
+    assert (second.after, second.delay_s) == (1, 30.0)
+    assert (third.after, third.delay_s) == (None, 80.0)
+    assert (fourth.after, fourth.delay_s) == (None, 85.0)
+
+
+def test_durations_and_set_ups_are_those_that_were_measured() -> None:
+    journal = Journal()
+    journal.submit(0, 1)
+    journal.end(60, 1, shots=100, device_s=50.0)
+    journal.submit(0, 2, shots=300)
+    journal.end(90, 2, shots=300, device_s=30.0)
+    journal.submit(95, 3)
+
+    recording = journal.read()
+
+    assert [one.shot_s for one in recording.tasks] == [0.5, 0.1, None]
+    assert recording.shot_s == pytest.approx(80 / 400)
+    assert recording.setup_s == 3.0
+    assert recording.qpus == ("alpha",)
+
+
+def test_a_quicker_policy_is_asked_for_the_next_task_sooner() -> None:
+    journal = Journal()
+    journal.submit(0, 1, session_id="s")
+    journal.end(1000, 1)
+    journal.submit(1040, 2, session_id="s")
+    journal.end(2000, 2)
+
+    record = play(journal.read())
+
+    # Two tasks of 20 s with 3 s of set-up each, and 40 s of thinking between them.
+    assert record.makespan_s == pytest.approx(86.0)
+    assert [task.delay_s for task in record.tasks] == pytest.approx([0.0, 0.0])
+    assert record.shots_counted == 200
+
+
+def test_policies_differ_on_the_same_recording() -> None:
+    journal = Journal()
+    journal.submit(0, 1, shots=1000)
+    journal.end(900, 1, shots=1000, device_s=200.0)
+    journal.submit(20, 2, job_class="production")
+    journal.end(950, 2)
+    recording = journal.read()
+
+    fifo, banded = play(recording, FIFO_WHOLE), play(recording, BANDED)
+
+    def waited(record: RunRecord) -> float:
+        return next(one.wait_s for one in record.tasks if one.job_class == "production")
+
+    assert waited(fifo) == pytest.approx(183.0)
+    assert waited(banded) < 15
+    assert fifo.shots_counted == banded.shots_counted == 1100
+
+
+def test_a_cancelled_task_is_cancelled_again_and_its_followers_come_nevertheless() -> None:
+    journal = Journal()
+    journal.submit(0, 1, shots=10_000, session_id="s")
+    journal.add(30, TaskCancelAsked(1), 1)
+    at = START + 31 * MICROSECONDS
+    journal.entries.append(JournalEntry(at, "TaskState", 1, TaskState.CANCELLED, {}))
+    journal.submit(41, 2, session_id="s")
+
+    record = play(journal.read())
+
+    assert record.tasks_failed == 1
+    assert [one.task_id for one in record.chunks][-1] == 2
+    assert record.makespan_s == pytest.approx(30 + 10 + 3 + 100, abs=0.1)
+
+
+def test_the_qpu_is_closed_when_it_was_then() -> None:
+    journal = Journal()
+    journal.submit(0, 1)
+    journal.add(5, QpuReported("alpha", QpuState.DOWN, "broken"))
+    journal.add(6, QpuReported("alpha", QpuState.DOWN, "still broken"))
+    journal.end(7, 1)
+    journal.add(105, QpuReported("alpha", QpuState.UP))
+    journal.add(300, CalibrationStarted("alpha"))
+    journal.add(360, CalibrationEnded("alpha"))
+    journal.add(400, QpuReported("beta", QpuState.DOWN))
+    journal.submit(310, 2)
+
+    recording = journal.read()
+    closings = [(one.begins_s, one.lasts_s) for one in recording.closings]
+    record = play(recording, closings=tuple(closings))
+
+    assert closings == [(5.0, 100.0), (300.0, 60.0)]
+    assert [one.wait_s for one in record.tasks] == pytest.approx([0.0, 50.0])
+
+
+async def _store(path: Path, journal: Journal) -> None:
+    store = SqlStore(path)
+    await store.open()
+    rows = [
+        JournalRow(n, one.at, one.kind, one.task_id, state=one.state, data=one.data)
+        for n, one in enumerate(journal.entries, start=1)
+    ]
+    await store.apply([AddJournal(row) for row in rows])
+    await store.close()
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> Path:
+    journal = Journal()
+    for n in range(1, 6):
+        journal.submit(10 * n, n, job_class="production" if n == 5 else "development")
+        journal.end(200 + 30 * n, n)
+    path = tmp_path / "store.sqlite"
+    await _store(path, journal)
+    return path
+
+
+def test_a_store_is_replayed_under_every_policy(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.html"
+    with pytest.raises(SystemExit) as ended:
+        main(["replay", str(store), "--site", SITE_FILE, "--html", str(page), "--processes", "1"])
+
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert "as they were recorded" in text
+    for name in ("fifo-whole", "fifo-polled", "priority-short-first", "banded"):
+        assert f"| {name} | production |" in text
+    assert "What the QPU did (the recording)" in page.read_text()
+    assert "Job stretch</h3>" not in page.read_text()
+
+
+def test_a_store_is_read_without_being_touched(store: Path) -> None:
+    before = store.read_bytes()
+
+    rows = list(read_journal(store))
+
+    assert [row.n for row in rows] == list(range(1, 16))
+    assert store.read_bytes() == before
+
+
+def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="there is no such file"):
+        list(read_journal(tmp_path / "none.sqlite"))
+    (tmp_path / "text").write_text("no database at all, but long enough for a header" * 4)
+    with pytest.raises(StoreError, match="can't be read"):
+        list(read_journal(tmp_path / "text"))
+    other = sqlite3.connect(tmp_path / "other.sqlite")
+    other.execute("CREATE TABLE journal (n INTEGER)")
+    other.close()
+    with pytest.raises(StoreError, match="not a manager's store"):
+        list(read_journal(tmp_path / "other.sqlite"))
+
+
+async def test_a_class_that_the_site_lacks_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    journal = Journal()
+    journal.submit(0, 1, job_class="developmnt")
+    await _store(tmp_path / "s.sqlite", journal)
+
+    with pytest.raises(SystemExit) as ended:
+        main(["replay", str(tmp_path / "s.sqlite"), "--site", SITE_FILE])
+
+    assert ended.value.code == 2
+    assert "did you mean 'development'?" in capsys.readouterr().err
