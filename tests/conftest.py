@@ -14,6 +14,16 @@ import pytest
 
 from qpu_executor.client import Client, connect
 
+
+def pytest_configure() -> None:
+    """Ctrl-C means Ctrl-C, also where the tests run in the background.
+
+    A shell starts background commands with SIGINT ignored; that is inherited, and then
+    neither these tests nor the commands that they start could be interrupted.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 SITE = """
 manager:
   listen: {listen}
@@ -28,19 +38,23 @@ qpus:
 
 
 class ServedManager:
-    """`qpu serve` on a site file of its own; can be killed and started again."""
+    """`qpu serve` on a site file of its own; can be killed and started again.
 
-    def __init__(self, directory: Path, listen: str | None = None) -> None:
+    `site`: the site file's text, with `{listen}` where the addresses go.
+    """
+
+    def __init__(self, directory: Path, listen: str | None = None, site: str = SITE) -> None:
         self.directory = directory
         self.store = directory / "store.sqlite"
         self._listen = listen or f"unix://{directory}/m.sock"
         self._site = directory / "site.yaml"
+        self._text = site
         self._process: subprocess.Popen[bytes] | None = None
         self.url = ""
 
     def start(self) -> str:
         """Start it and wait until it listens; its URL."""
-        self._site.write_text(SITE.format(listen=json.dumps([self._listen])))
+        self._site.write_text(self._text.format(listen=json.dumps([self._listen])))
         ready, ready_child = os.pipe()
         with (self.directory / "manager.log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -92,10 +106,10 @@ def make_manager(tmp_path: Path) -> Iterator[Callable[..., ServedManager]]:
     """Makes managers (not started) in directories of their own."""
     made: list[ServedManager] = []
 
-    def make(listen: str | None = None) -> ServedManager:
+    def make(listen: str | None = None, site: str = SITE) -> ServedManager:
         directory = tmp_path / f"m{len(made)}"
         directory.mkdir()
-        made.append(ServedManager(directory, listen))
+        made.append(ServedManager(directory, listen, site))
         return made[-1]
 
     yield make

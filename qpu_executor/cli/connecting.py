@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -26,6 +27,11 @@ def connected(manager: str | None, wait_s: float = PATIENCE_S) -> Iterator[Clien
     """A connected client, closed at the end."""
     with connect(manager, wait_s=wait_s) as client:
         yield client
+
+
+def managers_now(client: Client) -> datetime:
+    """The time on the manager's clock (which may run faster), in this place's time zone."""
+    return client.health().now.astimezone()
 
 
 def say(text: str) -> None:

@@ -41,7 +41,7 @@ def _options(
 
 def _register() -> None:
     """Add the verbs; each imports what it needs only when it runs."""
-    from qpu_executor.cli import run, serve, site, tasks
+    from qpu_executor.cli import explain, operate, replay, run, serve, simulate, site, tasks, top
 
     app.command("run")(run.run)
     app.command("submit")(tasks.submit)
@@ -52,7 +52,20 @@ def _register() -> None:
     app.command("hold")(tasks.hold)
     app.command("release")(tasks.release)
     app.command("info")(site.info)
+    app.command("why")(explain.why)
+    app.command("prio")(explain.prio)
+    app.command("share")(explain.share)
+    app.command("estimate")(explain.estimate)
+    app.command("top")(top.top)
+    app.command("drain")(operate.drain)
+    app.command("resume")(operate.resume)
+    app.command("calibrate")(operate.calibrate)
+    app.command("requeue")(operate.requeue)
+    app.command("window")(operate.window)
+    app.add_typer(operate.policy, name="policy")
     app.command("serve")(serve.serve)
+    app.command("simulate")(simulate.simulate)
+    app.command("replay")(replay.replay)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -55,7 +55,7 @@ def serve(
     try:
         missing_server_extra()
         settings = _settings(site, listen, directory, socket)
-        parts = build_parts(settings, embedded=embedded)
+        parts = build_parts(settings, embedded=embedded, site_file=site)
         asyncio.run(_serve(parts, tell, owner_fd, owner_pid))
     except QpuExecutorError as error:
         if ready_fd is not None:

@@ -7,6 +7,7 @@ import importlib.util
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qpu_executor.errors import OperatorError
@@ -14,9 +15,11 @@ from qpu_executor.errors import OperatorError
 if TYPE_CHECKING:
     from qpu_executor.manager.service.fleet import Fleet
     from qpu_executor.manager.service.manager import Manager
+    from qpu_executor.manager.service.site_policy import SitePolicy
     from qpu_executor.manager.store.base import Store
     from qpu_executor.qpus.checking import ProgramChecker
-    from qpu_executor.settings import SiteSettings
+    from qpu_executor.scheduling.scheduler import Scheduler
+    from qpu_executor.settings import PolicySettings, SiteSettings
 
 NEEDED = ("alembic", "fastapi", "fastapi_offline", "sqlalchemy", "uvicorn", "httptools")
 
@@ -33,7 +36,10 @@ def missing_server_extra() -> None:
 
 @dataclass(frozen=True)
 class Parts:
-    """Built, not yet opened. `running` opens them, and closes them in reverse."""
+    """Built, not yet opened. `running` opens them, and closes them in reverse.
+
+    `directory`: the store's, where QPUs may keep small files of their own.
+    """
 
     settings: SiteSettings
     store: Store
@@ -41,6 +47,7 @@ class Parts:
     checker: ProgramChecker
     manager: Manager
     embedded: bool
+    directory: Path
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[list[str]]:
@@ -54,7 +61,8 @@ class Parts:
             await self.checker.open()
             stack.push_async_callback(self.checker.close)
             stack.push_async_callback(self.fleet.close)
-            await self.fleet.open()
+            clock = await self.manager.recall()
+            await self.fleet.open(clock, self.directory)
             sockets, urls = open_sockets(self.settings.manager.listen)
             for one in sockets:
                 stack.callback(remover_of(one, private=self.embedded))
@@ -71,8 +79,37 @@ class Parts:
                 await serving
 
 
-def build_parts(settings: SiteSettings, *, embedded: bool) -> Parts:
-    """Build a manager. Raises ConfigError or PluginRefused; opens nothing."""
+def build_scheduler(settings: SiteSettings, policy: PolicySettings | None = None) -> Scheduler:
+    """A core with the site's rules, for the manager or for a rehearsal.
+
+    `policy`: another ordering than the site's. Raises ConfigError or PluginRefused.
+    """
+    return build_site_policy(settings, policy).scheduler()
+
+
+def build_site_policy(settings: SiteSettings, policy: PolicySettings | None = None) -> SitePolicy:
+    """The site's rules. `policy`: see `build_scheduler`. Raises ConfigError or PluginRefused."""
+    from qpu_executor.manager.service.policies import build_policy
+    from qpu_executor.manager.service.site_policy import SitePolicy
+
+    chosen = policy or settings.policy
+    return SitePolicy(
+        classes=settings.classes(),
+        default_class=settings.default_class,
+        ordering=build_policy(chosen.kind, chosen.policy_settings()),
+        kind=chosen.kind,
+        fair_share=settings.fair_share_rules(),
+        charging=settings.charging_table(),
+        share_horizon_s=settings.fair_share.min_share_horizon_s,
+        credits=settings.credits(),
+    )
+
+
+def build_parts(settings: SiteSettings, *, embedded: bool, site_file: Path | None = None) -> Parts:
+    """Build a manager. Raises ConfigError or PluginRefused; opens nothing.
+
+    `site_file`: where its rules for the queue can be read again.
+    """
     from qpu_executor.manager.service.admission import Admission
     from qpu_executor.manager.service.clock import SystemClock
     from qpu_executor.manager.service.fleet import Fleet, Qpu
@@ -80,16 +117,27 @@ def build_parts(settings: SiteSettings, *, embedded: bool) -> Parts:
     from qpu_executor.manager.store.sql import SqlStore
     from qpu_executor.qpus.checking import ProgramChecker
     from qpu_executor.qpus.registry import build_adapter
-    from qpu_executor.scheduling.scheduler import Scheduler
+    from qpu_executor.settings import read_site
 
     store_path = settings.manager.store
     if store_path is None:
         raise OperatorError("the site file doesn't say where the store is", where="manager.store")
     store = SqlStore(store_path)
     fleet = Fleet(
-        Qpu(name, qpu.kind, build_adapter(qpu.kind, name, qpu.adapter_settings()))
+        Qpu(
+            name,
+            qpu.kind,
+            build_adapter(qpu.kind, name, qpu.adapter_settings()),
+            rules=qpu.site_rules(),
+        )
         for name, qpu in settings.qpus.items()
     )
+    policy = build_site_policy(settings)
+
+    def read_again() -> SitePolicy:
+        assert site_file is not None
+        return build_site_policy(read_site(site_file))
+
     checker = ProgramChecker()
     admission = Admission(
         fleet=fleet,
@@ -102,8 +150,10 @@ def build_parts(settings: SiteSettings, *, embedded: bool) -> Parts:
         store=store,
         fleet=fleet,
         admission=admission,
-        scheduler=Scheduler(),
+        scheduler=policy.scheduler(),
+        policy=policy,
+        read_policy=None if site_file is None else read_again,
         make_clock=lambda newest: SystemClock(newest, settings.manager.time_scale),
         health_every_s=settings.manager.health_every_s,
     )
-    return Parts(settings, store, fleet, checker, manager, embedded)
+    return Parts(settings, store, fleet, checker, manager, embedded, store_path.parent)

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from qpu_executor.cli.connecting import JsonOption, ManagerOption, connected, say
-from qpu_executor.cli.tables import clock, duration, table
-from qpu_executor.client import Result, Task
+from qpu_executor.cli.connecting import JsonOption, ManagerOption, connected, managers_now, say
+from qpu_executor.cli.explain_text import estimate_text
+from qpu_executor.cli.program_file import read_program
+from qpu_executor.cli.tables import clock, table
+from qpu_executor.cli.task_text import detail_text
+from qpu_executor.cli.wishes import (
+    BeginOption,
+    DeadlineOption,
+    DependsOption,
+    MaxAgeOption,
+    OnRecalibrationOption,
+    QualityOption,
+    TimeLimitOption,
+    wishes,
+)
+from qpu_executor.client import Client, Result, Task, TaskOrder
+from qpu_executor.client.problems import error_from
 from qpu_executor.errors import ConfigError
 from qpu_executor.model.states import TaskState
 from qpu_executor.programs.pulser_sequence import to_program
-from qpu_executor.wire.tasks import TaskDetail
 
 Id = Annotated[int, typer.Argument(help="The task's number.", min=1)]
 Ids = Annotated[list[int], typer.Argument(help="Numbers of tasks.")]
@@ -36,14 +50,24 @@ def submit(
         str | None, typer.Option(help="Idempotency key: the same key names the same task.")
     ] = None,
     held: Annotated[bool, typer.Option(help="Submit it held.")] = False,
+    begin: BeginOption = None,
+    time_limit: TimeLimitOption = None,
+    depends_on: DependsOption = None,
+    deadline: DeadlineOption = None,
+    on_recalibration: OnRecalibrationOption = None,
+    max_calibration_age: MaxAgeOption = None,
+    min_quality: QualityOption = None,
+    test_only: Annotated[
+        bool, typer.Option("--test-only", help="Say what would become of it; submit nothing.")
+    ] = False,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait, and print the result.")] = False,
     manager: ManagerOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Submit a program; prints the task's number, or with --wait its result."""
-    source = to_program(_read(program))
+    source = to_program(read_program(program))
     with connected(manager) as client:
-        task = client.submit(
+        order = TaskOrder(
             source,
             shots,
             job_class=job_class,
@@ -53,7 +77,21 @@ def submit(
             name=name or program.stem,
             key=key,
             held=held,
+            **wishes(
+                lambda: managers_now(client),
+                begin=begin,
+                time_limit=time_limit,
+                depends_on=depends_on,
+                deadline=deadline,
+                on_recalibration=on_recalibration,
+                max_calibration_age=max_calibration_age,
+                min_quality=min_quality,
+            ),
         )
+        if test_only:
+            _print_estimate(client, order, as_json)
+            return
+        (task,) = client.submit_many([order])
         if wait:
             _print_result(_wait(task), as_json)
             return
@@ -104,7 +142,7 @@ def show(task_id: Id, manager: ManagerOption = None, as_json: JsonOption = False
     """Show everything about a task: its states, chunks and times."""
     with connected(manager) as client:
         detail = client.task_detail(task_id)
-    print(detail.model_dump_json() if as_json else _detail(detail))
+    print(detail.model_dump_json() if as_json else detail_text(detail))
 
 
 def result(
@@ -155,13 +193,16 @@ def _print_states(tasks: list[Task], as_json: bool, running: str = "") -> None:
         print(f"task {task.id}: {task.info.state}{remark}")
 
 
-def _read(path: Path) -> str:
-    try:
-        return path.read_text("utf-8")
-    except OSError as error:
-        raise ConfigError(f"can't be read: {error.strerror}", where=str(path)) from None
-    except UnicodeDecodeError:
-        raise ConfigError("is not a text file", where=str(path), expected="JSON") from None
+def _print_estimate(client: Client, order: TaskOrder, as_json: bool) -> None:
+    """What the order would need. Raises the refusal that it would get."""
+    options = {field.name: getattr(order, field.name) for field in fields(order)}
+    found = client.estimate(options.pop("program"), options.pop("shots"), **options)
+    if found.refusal is not None:
+        raise error_from(found.refusal.model_dump(), status=found.refusal.status)
+    if as_json:
+        print(found.model_dump_json())
+    else:
+        print(estimate_text(found, order.shots, managers_now(client)))
 
 
 def _states(text: str) -> list[TaskState]:
@@ -222,36 +263,3 @@ def _print_result(found: Result, as_json: bool) -> None:
     rest = len(found.counts) - len(most)
     if rest > 0:
         print(f"  … and {rest} more (--json has them all)")
-
-
-def _detail(task: TaskDetail) -> str:
-    lines = [
-        f"task {task.id}  {task.name}".rstrip(),
-        f"  state      {task.state}" + (f" ({task.reason})" if task.reason else ""),
-        f"  shots      {task.shots_done} of {task.shots}",
-        f"  class      {task.job_class}, priority {task.priority}",
-        f"  QPU        {task.qpu or '-'}" + (f" ({task.device})" if task.device else ""),
-        f"  owner      {task.owner}, account {task.account}",
-        f"  program    {task.program_hash[:16]}…, seed {task.seed}",
-        "  history    " + ", ".join(f"{one.state} {clock(one.at)}" for one in task.history),
-    ]
-    if task.error:
-        lines.append(f"  error      {task.error}")
-    if task.chunks:
-        rows = [
-            [
-                str(chunk.n),
-                chunk.state.value,
-                chunk.qpu,
-                f"{chunk.shots_counted}/{chunk.shots}",
-                clock(chunk.sent_at),
-                duration(chunk.setup_s),
-                duration(chunk.device_s),
-                chunk.epoch or "unknown",
-                chunk.reason or "-",
-            ]
-            for chunk in task.chunks
-        ]
-        head = ["CHUNK", "STATE", "QPU", "SHOTS", "SENT", "SETUP", "SHOTS TOOK", "EPOCH", "REASON"]
-        lines += ["", table(head, rows)]
-    return "\n".join(lines)

@@ -1,7 +1,8 @@
 """AsyncClient: the manager's verbs as coroutines. Client is a thin shell over it.
 
 One client belongs to one event loop, holds one pool of connections, and waits
-for all its tasks on one event stream.
+for all its tasks on one event stream. Longer than other files because every
+route of the API is a method here; what takes thought is in the files below it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from qpu_executor.client.address import Address
 from qpu_executor.client.channel import Channel
 from qpu_executor.client.events import follow
 from qpu_executor.client.first_contact import first_contact
-from qpu_executor.client.order import TaskOrder
+from qpu_executor.client.order import TaskOrder, to_request
 from qpu_executor.client.result import Result, TaskEnd, result_or_raise
 from qpu_executor.client.submitting import Accepted, Submissions
 from qpu_executor.client.tasks import AsyncTask
@@ -28,6 +29,14 @@ from qpu_executor.errors import CallerError, QpuExecutorError, WaitTimeout
 from qpu_executor.model.states import TaskState
 from qpu_executor.programs.program import Program
 from qpu_executor.programs.pulser_sequence import to_program
+from qpu_executor.wire.policy import (
+    EstimateOut,
+    PolicyOut,
+    SharesOut,
+    WhyOut,
+    WindowList,
+    WindowOut,
+)
 from qpu_executor.wire.site import (
     EventOut,
     HealthOut,
@@ -62,6 +71,7 @@ class AsyncClient:
     ) -> None:
         self._channel = Channel(Transport(address), wait_s, ended)
         self._submissions = Submissions(self._channel, session)
+        self._session = session
         self._waits: Waits | None = None
         self._on_close = on_close
         self._closed = False
@@ -255,6 +265,10 @@ class AsyncClient:
         """Let held tasks go on."""
         return await self._each(protocol.release, ids)
 
+    async def requeue_tasks(self, ids: Iterable[int]) -> list[AsyncTask]:
+        """Stop the chunks of running tasks and queue these again, with the shots they have."""
+        return await self._each(protocol.requeue, ids)
+
     async def _each(
         self, verb: Callable[[Sequence[int]], protocol.ApiRequest], ids: Iterable[int]
     ) -> list[AsyncTask]:
@@ -268,6 +282,19 @@ class AsyncClient:
         """A program that the caller has submitted, by its hash. Raises UnknownTask."""
         found = await self._channel.call(protocol.program(program_hash), ProgramIn)
         return Program(found.kind, found.content)
+
+    async def why(self, task_id: int) -> WhyOut:
+        """Why a task isn't running now, and when it is expected to. Raises UnknownTask."""
+        return await self._channel.call(protocol.why(task_id), WhyOut)
+
+    async def estimate(self, program: Program | Any, shots: int, **options: Any) -> EstimateOut:
+        """What a task would need, and whether it would be refused; nothing is submitted.
+
+        Takes what `submit()` takes, and raises what it raises for what is no program.
+        """
+        order = order_of(program, shots, **options)
+        request = protocol.estimate(to_request(order, self._session), order.program)
+        return await self._channel.call(request, EstimateOut)
 
     # The site
 
@@ -286,6 +313,30 @@ class AsyncClient:
     async def classes(self) -> list[JobClassOut]:
         """All job classes, the most urgent first."""
         return (await self._channel.call(protocol.classes(), JobClassList)).classes
+
+    async def shares(self) -> SharesOut:
+        """Accounts and classes against their shares, and the charging table."""
+        return await self._channel.call(protocol.shares(), SharesOut)
+
+    async def windows(self) -> list[WindowOut]:
+        """Maintenance and reservations that are on or planned, the soonest first."""
+        return (await self._channel.call(protocol.windows(), WindowList)).windows
+
+    async def drain(self, qpu: str, reason: str = "") -> QpuOut:
+        """Let a QPU take nothing new; what runs there ends. For operators."""
+        return await self._channel.call(protocol.drain(qpu, reason), QpuOut)
+
+    async def resume(self, qpu: str) -> QpuOut:
+        """Let a drained QPU take tasks again. For operators."""
+        return await self._channel.call(protocol.resume(qpu), QpuOut)
+
+    async def calibrate(self, qpu: str) -> QpuOut:
+        """Ask for a calibration of a QPU, after the chunk that runs. For operators."""
+        return await self._channel.call(protocol.calibrate(qpu), QpuOut)
+
+    async def reload_policy(self) -> PolicyOut:
+        """Read the site file's scheduling part again; the queue stays. For operators."""
+        return await self._channel.call(protocol.reload_policy(), PolicyOut)
 
     async def open_session(
         self,

@@ -1,7 +1,8 @@
 """Client: the manager's verbs for plain Python, over one AsyncClient on one daemon thread.
 
 May be used from any thread of its process. Futures and waits cost no thread
-each. A client that was forgotten is closed when it is collected, or at exit.
+each. A client that was forgotten is closed when it is collected, or at exit. Longer
+than other files because every route of the API is a method here.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from qpu_executor.client.tasks import AsyncTask, Task
 from qpu_executor.errors import CallerError, QpuExecutorError
 from qpu_executor.model.states import TaskState
 from qpu_executor.programs.program import Program
+from qpu_executor.wire.policy import EstimateOut, PolicyOut, SharesOut, WhyOut, WindowOut
 from qpu_executor.wire.site import (
     EventOut,
     HealthOut,
@@ -116,11 +118,13 @@ class Client:
         account: str | None = None,
         session: str | None = None,
         held: bool = False,
+        **wishes: Any,
     ) -> Task:
         """Submit one task: a Pulser sequence, a Program, or abstract-representation JSON.
 
-        The options are the fields of TaskOrder. Raises BuilderError or ProgramError
-        for what is no program, and the manager's refusal.
+        The options are the fields of TaskOrder; `wishes`: those about time and
+        calibration. Raises BuilderError or ProgramError for what is no program, and
+        the manager's refusal.
         """
         order = order_of(
             program,
@@ -135,6 +139,7 @@ class Client:
             account=account,
             session=session,
             held=held,
+            **wishes,
         )
         return Task(self, self.call(self._client.submit_order(order)))
 
@@ -202,6 +207,21 @@ class Client:
         """Let held tasks go on."""
         return self._tasks(self._client.release_tasks(ids))
 
+    def requeue_tasks(self, ids: Iterable[int]) -> list[Task]:
+        """Stop the chunks of running tasks and queue these again, with the shots they have."""
+        return self._tasks(self._client.requeue_tasks(ids))
+
+    def why(self, task_id: int) -> WhyOut:
+        """Why a task isn't running now, and when it is expected to. Raises UnknownTask."""
+        return self.call(self._client.why(task_id))
+
+    def estimate(self, program: Program | Any, shots: int, **options: Any) -> EstimateOut:
+        """What a task would need, and whether it would be refused; nothing is submitted.
+
+        Takes what `submit()` takes, and raises what it raises for what is no program.
+        """
+        return self.call(self._client.estimate(program, shots, **options))
+
     def program(self, program_hash: str) -> Program:
         """A program that the caller has submitted, by its hash. Raises UnknownTask."""
         return self.call(self._client.program(program_hash))
@@ -223,6 +243,30 @@ class Client:
     def classes(self) -> list[JobClassOut]:
         """All job classes, the most urgent first."""
         return self.call(self._client.classes())
+
+    def shares(self) -> SharesOut:
+        """Accounts and classes against their shares, and the charging table."""
+        return self.call(self._client.shares())
+
+    def windows(self) -> list[WindowOut]:
+        """Maintenance and reservations that are on or planned, the soonest first."""
+        return self.call(self._client.windows())
+
+    def drain(self, qpu: str, reason: str = "") -> QpuOut:
+        """Let a QPU take nothing new; what runs there ends. For operators."""
+        return self.call(self._client.drain(qpu, reason))
+
+    def resume(self, qpu: str) -> QpuOut:
+        """Let a drained QPU take tasks again. For operators."""
+        return self.call(self._client.resume(qpu))
+
+    def calibrate(self, qpu: str) -> QpuOut:
+        """Ask for a calibration of a QPU, after the chunk that runs. For operators."""
+        return self.call(self._client.calibrate(qpu))
+
+    def reload_policy(self) -> PolicyOut:
+        """Read the site file's scheduling part again; the queue stays. For operators."""
+        return self.call(self._client.reload_policy())
 
     def open_session(
         self, name: str = "", key: str | None = None, *, account: str | None = None

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from datetime import datetime
+from typing import Literal, cast
 from uuid import uuid4
 
 from pydantic import ValidationError
 
 from qpu_executor.errors import RequestRefused
+from qpu_executor.model.states import OnRecalibration
+from qpu_executor.model.timing import Dependency
 from qpu_executor.programs.program import Program
-from qpu_executor.wire.tasks import TaskRequest
+from qpu_executor.wire.tasks import DependencyWish, TaskRequest
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,13 @@ class TaskOrder:
     names the same task (one is made per submission if None). `key_origin`:
     "engine" where a workflow engine derived the key. `session`: the client's own
     if None. `held`: kept back until released.
+
+    `begin_at`: not before (with a time zone). `time_limit_s`: from the first chunk; then
+    the task fails. `depends_on`: own tasks that end first; a bare id has to be
+    COMPLETED. `on_recalibration`: what a calibration means for the shots before it.
+    `max_calibration_age_s`: chunks end at most this long after a calibration.
+    `min_quality`: least quality that the QPU has to have reported. `deadline_at`: when
+    it is wanted. `shot_s`: expected seconds a shot; the QPU's rate if None.
     """
 
     program: Program
@@ -36,6 +46,14 @@ class TaskOrder:
     account: str | None = None
     session: str | None = None
     held: bool = False
+    begin_at: datetime | None = None
+    time_limit_s: float | None = None
+    depends_on: tuple[int | Dependency, ...] = ()
+    on_recalibration: OnRecalibration | Literal["continue", "restart", "fail"] = "continue"
+    max_calibration_age_s: float | None = None
+    min_quality: float | None = None
+    deadline_at: datetime | None = None
+    shot_s: float | None = None
 
 
 def to_request(order: TaskOrder, session: str | None) -> TaskRequest:
@@ -65,6 +83,14 @@ def to_request(order: TaskOrder, session: str | None) -> TaskRequest:
             held=order.held,
             key=order.key if order.key is not None else uuid4().hex,
             key_origin=order.key_origin,
+            begin_at=order.begin_at,
+            time_limit_s=order.time_limit_s,
+            depends_on=[_dependency(one) for one in order.depends_on],
+            on_recalibration=cast(OnRecalibration, order.on_recalibration),
+            max_calibration_age_s=order.max_calibration_age_s,
+            min_quality=order.min_quality,
+            deadline_at=order.deadline_at,
+            shot_s=order.shot_s,
         )
     except ValidationError as invalid:
         first = invalid.errors()[0]
@@ -74,3 +100,9 @@ def to_request(order: TaskOrder, session: str | None) -> TaskRequest:
             where=where,
             expected=first["msg"].removeprefix("Input should be "),
         ) from None
+
+
+def _dependency(one: int | Dependency) -> DependencyWish:
+    if isinstance(one, Dependency):
+        return DependencyWish(task=one.task_id, kind=one.kind)
+    return DependencyWish(task=one)

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from qpu_executor.model.states import TaskState
 from qpu_executor.programs.program import Program
+from qpu_executor.wire.policy import DrainRequest
 from qpu_executor.wire.site import SessionRequest
 from qpu_executor.wire.tasks import ProgramIn, SubmitRequest, TaskIds, TaskRequest
 
@@ -63,9 +64,7 @@ def submission(tasks: Sequence[TaskRequest], programs: dict[str, Program]) -> Ap
     """
     if len(tasks) == 1:
         (task,) = tasks
-        program = programs[task.program_hash or ""]
-        wire = ProgramIn(kind=program.kind, content=program.content)
-        task = task.model_copy(update={"program": wire, "program_hash": None})
+        task = _with_program(task, programs[task.program_hash or ""])
         return _post("/v1/tasks", SubmitRequest(tasks=[task]), key=task.key)
     needed = {task.program_hash or "": programs[task.program_hash or ""] for task in tasks}
     wires = {h: ProgramIn(kind=p.kind, content=p.content) for h, p in needed.items()}
@@ -123,6 +122,21 @@ def release(ids: Sequence[int]) -> ApiRequest:
     return _post("/v1/tasks/release", TaskIds(ids=list(ids)), repeatable=False)
 
 
+def requeue(ids: Sequence[int]) -> ApiRequest:
+    """Stop the chunks of running tasks and queue these again -> TaskList."""
+    return _post("/v1/tasks/requeue", TaskIds(ids=list(ids)), repeatable=False)
+
+
+def why(task_id: int) -> ApiRequest:
+    """Why a task isn't running now -> WhyOut."""
+    return _get(f"/v1/tasks/{int(task_id)}/why")
+
+
+def estimate(task: TaskRequest, program: Program) -> ApiRequest:
+    """What a task would need, without submitting it -> EstimateOut."""
+    return _post("/v1/estimate", _with_program(task, program))
+
+
 def program(program_hash: str) -> ApiRequest:
     """A program that the caller has submitted -> ProgramIn."""
     return _get(f"/v1/programs/{quote(program_hash, safe='')}")
@@ -136,6 +150,36 @@ def qpus() -> ApiRequest:
 def qpu(name: str) -> ApiRequest:
     """One QPU with its device -> QpuDetail."""
     return _get(f"/v1/qpus/{quote(name, safe='')}")
+
+
+def drain(name: str, reason: str) -> ApiRequest:
+    """Let a QPU take nothing new -> QpuOut. Draining twice is draining once."""
+    return _post(f"/v1/qpus/{quote(name, safe='')}/drain", DrainRequest(reason=reason))
+
+
+def resume(name: str) -> ApiRequest:
+    """Let a drained QPU take tasks again -> QpuOut."""
+    return ApiRequest("POST", f"/v1/qpus/{quote(name, safe='')}/resume")
+
+
+def calibrate(name: str) -> ApiRequest:
+    """Ask for a calibration of a QPU -> QpuOut."""
+    return ApiRequest("POST", f"/v1/qpus/{quote(name, safe='')}/calibrate", repeatable=False)
+
+
+def shares() -> ApiRequest:
+    """Accounts and classes against their shares, and the charging table -> SharesOut."""
+    return _get("/v1/shares")
+
+
+def windows() -> ApiRequest:
+    """The windows that the site plans -> WindowList."""
+    return _get("/v1/windows")
+
+
+def reload_policy() -> ApiRequest:
+    """Read the site file's scheduling part again -> PolicyOut."""
+    return ApiRequest("POST", "/v1/policy/reload")
 
 
 def classes() -> ApiRequest:
@@ -181,6 +225,12 @@ def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
     rest = iter(items)
     while batch := list(islice(rest, size)):
         yield batch
+
+
+def _with_program(task: TaskRequest, program: Program) -> TaskRequest:
+    """The task with its program in it, instead of the program's hash."""
+    wire = ProgramIn(kind=program.kind, content=program.content)
+    return task.model_copy(update={"program": wire, "program_hash": None})
 
 
 def _get(path: str, query: dict[str, str] | None = None) -> ApiRequest:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from qpu_executor.model.states import ChunkState, TaskState
+from qpu_executor.model.states import ChunkState, DependencyKind, OnRecalibration, TaskState
 
 MAX_SHOTS = 1_000_000
 """More shots than that in one task are a typing error (class limits are lower)."""
@@ -36,7 +36,46 @@ class ProgramIn(Request):
     content: str
 
 
-class TaskRequest(Request):
+class DependencyWish(BaseModel):
+    """Another task of the caller that has to end first."""
+
+    task: int
+    kind: DependencyKind = DependencyKind.AFTER_OK
+
+
+class _WishFields(BaseModel):
+    """What few tasks ask for: about time and calibration."""
+
+    begin_at: AwareDatetime | None = Field(default=None, description="not before")
+    time_limit_s: float | None = Field(
+        default=None, gt=0, description="from the first chunk; the task fails when it is over"
+    )
+    depends_on: list[DependencyWish] = Field(
+        default_factory=list, max_length=1000, description="tasks of the caller that end first"
+    )
+    on_recalibration: OnRecalibration = Field(
+        default=OnRecalibration.CONTINUE,
+        description="what a calibration means for the shots before it",
+    )
+    max_calibration_age_s: float | None = Field(
+        default=None, gt=0, description="its chunks end at most this long after a calibration"
+    )
+    min_quality: float | None = Field(
+        default=None, description="least quality that the QPU has to have reported"
+    )
+    deadline_at: AwareDatetime | None = Field(
+        default=None, description="when it is wanted; the site's policy may go by it"
+    )
+    shot_s: float | None = Field(
+        default=None, gt=0, description="expected seconds a shot; the QPU's rate if null"
+    )
+
+
+class WishesOut(_WishFields, Answer):
+    """A task's wishes about time and calibration."""
+
+
+class TaskRequest(_WishFields, Request):
     """One task. Exactly one of `program` (inline) and `program_hash` (sent before) is given."""
 
     program: ProgramIn | None = None
@@ -97,6 +136,7 @@ class TaskOut(Answer):
     submitted_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
+    wishes: WishesOut | None = Field(default=None, description="null: it has none")
 
 
 class SubmitItem(Answer):
@@ -144,6 +184,7 @@ class ChunkOut(Answer):
     setup_s: float
     device_s: float
     reason: str
+    discarded: bool = Field(default=False, description="its shots count no longer")
 
 
 class TaskDetail(TaskOut):

@@ -30,6 +30,7 @@ from qpu_executor.manager.store.records import (
     AskTask,
     ChunkRow,
     CloseSession,
+    DiscardChunks,
     JournalRow,
     ProgramRow,
     SessionRow,
@@ -37,9 +38,12 @@ from qpu_executor.manager.store.records import (
     TaskRow,
     UpdateChunk,
     UpdateTask,
+    UsageRow,
 )
 from qpu_executor.manager.store.sql import SqlStore
-from qpu_executor.model.states import ChunkState, TaskState
+from qpu_executor.manager.store.wishes import Wishes
+from qpu_executor.model.states import ChunkState, DependencyKind, OnRecalibration, TaskState
+from qpu_executor.model.timing import Dependency
 from qpu_executor.model.values import ChunkId
 
 
@@ -322,6 +326,70 @@ async def test_owners_of_a_program_are_those_of_its_tasks(store: Store) -> None:
 
 
 # -- chunks -----------------------------------------------------------------------------
+
+
+async def test_wishes_are_read_back_as_they_were(store: Store) -> None:
+    wishes = Wishes(
+        begin_at=1_767_225_600_000_000,
+        time_limit_s=1.5,
+        depends_on=(Dependency(1), Dependency(2, DependencyKind.AFTER_ANY)),
+        on_recalibration=OnRecalibration.FAIL,
+        max_calibration_age_s=60.0,
+        min_quality=0.25,
+        deadline_at=1_767_225_600_000_001,
+        shot_s=0.125,
+    )
+    await store.apply([AddTask(a_task(3, wishes=wishes, layout="é")), AddTask(a_task(4))])
+    found = {task.id: task for task in await store.tasks(TaskFilter())}
+    assert (found[3].wishes, found[3].layout) == (wishes, "é")
+    assert (found[4].wishes, found[4].layout) == (Wishes(), None)
+
+
+def ended(n: int, at: int, shots: int, charged_s: float) -> UpdateChunk:
+    counts = {"shots_counted": shots, "charged_s": charged_s}
+    state = ChunkState.FINISHED if shots else ChunkState.LOST
+    return UpdateChunk(ChunkId(1, n), at, state, **counts)  # type: ignore[arg-type]
+
+
+async def test_discarded_are_the_chunks_that_counted_so_far(store: Store) -> None:
+    await store.apply([AddTask(a_task(1)), *(AddChunk(a_chunk(1, n)) for n in range(3))])
+    await store.apply([ended(0, 300, 50, 1.0), ended(1, 400, 0, 0.5)])
+    # The chunk's end and the discard may come together, and the next chunk with them.
+    await store.apply([DiscardChunks(1), ended(2, 500, 50, 1.0), AddChunk(a_chunk(1, 3))])
+    await store.apply([ended(3, 600, 50, 1.0)])
+    chunks = (await store.chunks([1]))[1]
+    assert [(one.shots_counted, one.discarded) for one in chunks] == [
+        (50, True),
+        (0, False),
+        (50, True),
+        (50, False),
+    ]
+
+
+async def test_usage_is_what_was_charged_since_by_minute_oldest_first(store: Store) -> None:
+    minute = 60_000_000
+    await store.apply([AddTask(a_task(1)), *(AddChunk(a_chunk(1, n)) for n in range(4))])
+    ends = [ended(0, minute - 1, 50, 8.0), ended(1, 2 * minute, 0, 0.0)]
+    ends += [ended(2, 3 * minute, 50, 1.0), ended(3, 3 * minute + 5, 50, 2.0)]
+    await store.apply(ends)
+    kept = {"session_id": "s", "charged_s": 4.0}
+    hold = JournalRow(1, 2 * minute, "SaveHold", data=kept)
+    gone = JournalRow(2, 2 * minute, "SaveHold", data={**kept, "session_id": "nobody's"})
+    await store.apply([AddSession(a_session("s")), AddJournal(hold), AddJournal(gone)])
+    assert await store.usage(minute) == [
+        UsageRow("physics", "ann", "", 4.0, False, 2 * minute),
+        UsageRow("physics", "ann", "production", 3.0, False, 3 * minute + 5),
+    ]
+
+
+async def test_a_restart_knows_the_drained_qpus(store: Store) -> None:
+    words = [("QpuDrained", "a"), ("QpuDrained", "b"), ("QpuResumed", "a"), ("QpuDrained", "c")]
+    rows = [
+        JournalRow(n, n, kind, data={"qpu": qpu, "reason": f"why {n}"})
+        for n, (kind, qpu) in enumerate(words, 1)
+    ]
+    await store.apply([AddJournal(row) for row in rows])
+    assert (await store.load()).drained == {"b": "why 2", "c": "why 4"}
 
 
 async def test_a_finished_chunk_has_its_outcome(store: Store) -> None:

@@ -81,7 +81,8 @@ class Bench:
 async def bench(path: Path, qpu: FakeQpu) -> AsyncIterator[Bench]:
     made = Bench(path, qpu)
     await made.store.open()
-    await made.fleet.open()
+    clock = await made.manager.recall()
+    await made.fleet.open(clock, path.parent)
     await made.manager.start()
     try:
         yield made

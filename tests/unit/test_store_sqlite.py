@@ -19,7 +19,7 @@ from sqlalchemy import Select
 from sqlalchemy.dialects import sqlite as dialect
 
 from qpu_executor.errors import ConfigError, ManagerBusy, StoreError
-from qpu_executor.manager.store import queries
+from qpu_executor.manager.store import migrations, queries
 from qpu_executor.manager.store.lock import FileLock
 from qpu_executor.manager.store.records import AddJournal, JournalRow, TaskFilter
 from qpu_executor.manager.store.sql import SqlStore
@@ -197,7 +197,7 @@ async def test_a_store_of_a_newer_version_names_both_and_stays_as_it_is(filled: 
         connection.execute("UPDATE schema_version SET version_num = '0999'")
     error = await refusal(filled)
     assert "0999" in error.message
-    assert "0001" in error.message
+    assert migrations.HEAD in error.message
     assert error.next_step == "upgrade qpu-executor"
     with closing(sqlite3.connect(filled)) as connection:
         assert connection.execute("SELECT incarnation FROM meta").fetchall() == [(1,)]

@@ -16,7 +16,9 @@ import pytest
 from qpu_executor.manager.store import migrations
 from qpu_executor.manager.store.records import AddJournal, JournalRow, SessionRow, TaskFilter
 from qpu_executor.manager.store.sql import SqlStore
-from qpu_executor.model.states import ChunkState, TaskState
+from qpu_executor.manager.store.wishes import Wishes
+from qpu_executor.model.states import ChunkState, DependencyKind, OnRecalibration, TaskState
+from qpu_executor.model.timing import Dependency
 from qpu_executor.testing import frozen_store
 
 FROZEN = sorted((Path(__file__).parents[1] / "data" / "stores").glob("*.sqlite"))
@@ -71,6 +73,38 @@ async def test_its_tasks_are_complete(frozen: Path) -> None:
     assert tasks[5].cancel_asked
     assert not tasks[6].divisible
     assert {key: task.id for key, task in newest.items()} == {"again": 7, "key-1": 1}
+
+
+async def test_its_wishes_are_those_that_its_version_knew(frozen: Path) -> None:
+    written_by = version_of(frozen)
+    store = SqlStore(frozen)
+    await store.open()
+    tasks = {task.id: task for task in await store.tasks(TaskFilter())}
+    chunks = await store.chunks(tasks)
+    await store.close()
+    wishes = Wishes(
+        begin_at=second(3600),
+        depends_on=(Dependency(1), Dependency(3, DependencyKind.AFTER_ANY)),
+        on_recalibration=OnRecalibration.RESTART,
+        min_quality=0.5,
+    )
+    expected = {id_: Wishes() for id_ in tasks}
+    if written_by != "0001":
+        expected[7] = wishes
+    assert {id_: task.wishes for id_, task in tasks.items()} == expected
+    assert {task.layout for task in tasks.values()} == {None}
+    assert not any(chunk.discarded for of in chunks.values() for chunk in of)
+
+
+async def test_usage_since_is_what_its_chunks_took(frozen: Path) -> None:
+    store = SqlStore(frozen)
+    await store.open()
+    taken = await store.usage(second(13))
+    await store.close()
+    assert [(one.owner, one.job_class, one.at, one.charged_s) for one in taken] == [
+        ("uid:1000", "production", second(14), 0.5),
+        ("uid:1001", "production", second(33), 0.25),
+    ]
 
 
 async def test_its_chunks_and_programs_are_complete(frozen: Path) -> None:

@@ -49,7 +49,7 @@ async def health(asked: Asked) -> HealthOut:
 async def qpus(asked: Asked) -> QpuList:
     """All QPUs of the site."""
     manager = asked.manager
-    own = _own_tasks(asked)
+    own = own_tasks(asked)
     return QpuList(
         qpus=[qpu_out(qpu, manager.scheduler.qpu(qpu.name), own) for qpu in manager.fleet]
     )
@@ -59,7 +59,7 @@ async def qpus(asked: Asked) -> QpuList:
 async def qpu(asked: Asked, name: str) -> QpuDetail:
     """One QPU with its device, as programs have to be built for it."""
     found = asked.manager.fleet.get(name)
-    fields = qpu_fields(found, asked.manager.scheduler.qpu(name), _own_tasks(asked))
+    fields = qpu_fields(found, asked.manager.scheduler.qpu(name), own_tasks(asked))
     return QpuDetail.model_validate(fields | {"pulser_device": found.description.pulser_device})
 
 
@@ -125,6 +125,7 @@ def _session(asked: Context, row: SessionRow) -> SessionOut:
     return session_out(row, len(asked.manager.live_tasks(row.id)))
 
 
-def _own_tasks(asked: Context) -> set[int]:
+def own_tasks(asked: Context) -> set[int]:
+    """Ids of the caller's live tasks."""
     manager = asked.manager
     return {row.id for row in manager.live.values() if row.owner == asked.caller.name}

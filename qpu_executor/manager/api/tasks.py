@@ -17,10 +17,12 @@ from qpu_executor.errors import (
 )
 from qpu_executor.manager.api.context import Asked, Context
 from qpu_executor.manager.api.problems import answer, problem_of
-from qpu_executor.manager.api.views import chunk_out, history_out, result_out
+from qpu_executor.manager.api.views import chunk_out, history_out, optional_instant, result_out
 from qpu_executor.manager.service.orders import Answer, NewTask
 from qpu_executor.manager.store.records import TaskFilter, TaskRow
+from qpu_executor.manager.store.wishes import NO_WISHES, Wishes
 from qpu_executor.model.states import TaskState
+from qpu_executor.model.timing import Dependency
 from qpu_executor.programs.program import Program
 from qpu_executor.wire.tasks import (
     Problem,
@@ -34,6 +36,7 @@ from qpu_executor.wire.tasks import (
     TaskIds,
     TaskList,
     TaskRequest,
+    WishesOut,
 )
 
 router = APIRouter(
@@ -66,7 +69,7 @@ async def submit(
         if program.hash != hash_:
             raise RequestRefused("the program isn't what its hash says", where=f"programs.{hash_}")
     keys = _keys(body, idempotency_key)
-    orders = [_order(task, key, shared) for task, key in zip(body.tasks, keys, strict=True)]
+    orders = [order_of(task, key, shared) for task, key in zip(body.tasks, keys, strict=True)]
     refused = {i: one for i, one in enumerate(orders) if isinstance(one, QpuExecutorError)}
     wanted = [one for one in orders if isinstance(one, NewTask)]
     found = iter(await asked.manager.submit(wanted, asked.caller) if wanted else [])
@@ -177,9 +180,13 @@ def _keys(body: SubmitRequest, header: str | None) -> list[str | None]:
     return [task.key or (f"{header}#{i}" if many else header) for i, task in enumerate(body.tasks)]
 
 
-def _order(
+_WISHES = frozenset(WishesOut.model_fields)
+
+
+def order_of(
     task: TaskRequest, key: str | None, shared: dict[str, Program]
 ) -> NewTask | QpuExecutorError:
+    """What a request wants, or why nobody can want that. `shared`: programs by hash."""
     program = None
     if task.program is not None:
         program = Program(task.program.kind, task.program.content)
@@ -203,6 +210,22 @@ def _order(
         held=task.held,
         key=key,
         key_origin=task.key_origin,
+        wishes=_wishes(task),
+    )
+
+
+def _wishes(task: TaskRequest) -> Wishes:
+    if _WISHES.isdisjoint(task.model_fields_set):
+        return NO_WISHES
+    return Wishes(
+        begin_at=optional_instant(task.begin_at),
+        time_limit_s=task.time_limit_s,
+        depends_on=tuple(Dependency(one.task, one.kind) for one in task.depends_on),
+        on_recalibration=task.on_recalibration,
+        max_calibration_age_s=task.max_calibration_age_s,
+        min_quality=task.min_quality,
+        deadline_at=optional_instant(task.deadline_at),
+        shot_s=task.shot_s,
     )
 
 

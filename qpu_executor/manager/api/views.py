@@ -8,23 +8,41 @@ from datetime import UTC, datetime, timedelta
 
 from qpu_executor.manager.service.fleet import Qpu
 from qpu_executor.manager.store.records import ChunkRow, JournalRow, ProgramRow, SessionRow, TaskRow
+from qpu_executor.manager.store.wishes import Wishes
 from qpu_executor.model.states import QpuState
 from qpu_executor.model.values import Instant
 from qpu_executor.scheduling.explain import QpuView
 from qpu_executor.wire.site import CapacityOut, EventOut, QpuOut, SessionOut
-from qpu_executor.wire.tasks import ChunkOut, ResultOut, StateTime, TaskOut
+from qpu_executor.wire.tasks import (
+    ChunkOut,
+    DependencyWish,
+    ResultOut,
+    StateTime,
+    TaskOut,
+    WishesOut,
+)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def moment(instant: Instant) -> datetime:
+def moment(at: Instant) -> datetime:
     """Microseconds since the epoch as a UTC datetime."""
-    return _EPOCH + timedelta(microseconds=instant)
+    return _EPOCH + timedelta(microseconds=at)
 
 
-def optional_moment(instant: Instant | None) -> datetime | None:
+def instant(when: datetime) -> Instant:
+    """A moment as microseconds since the epoch."""
+    return (when - _EPOCH) // timedelta(microseconds=1)
+
+
+def optional_instant(when: datetime | None) -> Instant | None:
     """The same, or None."""
-    return None if instant is None else moment(instant)
+    return None if when is None else instant(when)
+
+
+def optional_moment(at: Instant | None) -> datetime | None:
+    """The same, or None."""
+    return None if at is None else moment(at)
 
 
 def task_out(row: TaskRow, qpu: Qpu | None, reason: str | None = None) -> TaskOut:
@@ -54,6 +72,20 @@ def task_out(row: TaskRow, qpu: Qpu | None, reason: str | None = None) -> TaskOu
         submitted_at=moment(row.submitted_at),
         started_at=optional_moment(row.started_at),
         ended_at=optional_moment(row.ended_at),
+        wishes=_wishes_out(row.wishes) if row.wishes else None,
+    )
+
+
+def _wishes_out(wishes: Wishes) -> WishesOut:
+    return WishesOut(
+        begin_at=optional_moment(wishes.begin_at),
+        time_limit_s=wishes.time_limit_s,
+        depends_on=[DependencyWish(task=one.task_id, kind=one.kind) for one in wishes.depends_on],
+        on_recalibration=wishes.on_recalibration,
+        max_calibration_age_s=wishes.max_calibration_age_s,
+        min_quality=wishes.min_quality,
+        deadline_at=optional_moment(wishes.deadline_at),
+        shot_s=wishes.shot_s,
     )
 
 
@@ -73,6 +105,7 @@ def chunk_out(row: ChunkRow) -> ChunkOut:
         setup_s=row.setup_s,
         device_s=row.device_s,
         reason=row.reason,
+        discarded=row.discarded,
     )
 
 
@@ -90,15 +123,15 @@ def result_out(
     """A result: the counted shots of all chunks, derived from their rows."""
     counts: Counter[str] = Counter()
     versions: dict[str, str] = {}
-    for chunk in chunks:
+    counted = [chunk for chunk in chunks if chunk.shots_counted and not chunk.discarded]
+    for chunk in counted:
         counts.update(chunk.counts)
         versions.update(chunk.versions)
-    counted = [chunk for chunk in chunks if chunk.shots_counted]
     last = counted[-1] if counted else None
     return ResultOut(
         task=task,
         counts=dict(sorted(counts.items())),
-        shots=sum(chunk.shots_counted for chunk in chunks),
+        shots=sum(chunk.shots_counted for chunk in counted),
         surplus_shots=sum(chunk.surplus for chunk in chunks),
         qubit_ids=list(program.qubit_ids) if program else [],
         duration_ns=program.duration_ns if program else None,
@@ -144,27 +177,31 @@ def event_out(row: JournalRow) -> EventOut:
 def qpu_fields(qpu: Qpu, view: QpuView | None, own_tasks: set[int]) -> dict[str, object]:
     """The fields of a QPU in QRMI's words. `own_tasks`: the caller's, others aren't named."""
     running = view.running if view else ()
+    state, reason = qpu.health.state, qpu.health.reason
+    if view is not None and view.drained is not None and state is not QpuState.DOWN:
+        state, reason = QpuState.DRAINING, view.drained
     slots = qpu.capabilities.slots
     status = {
         QpuState.UP: "online",
         QpuState.DRAINING: "paused",
         QpuState.DOWN: "offline",
-    }[qpu.health.state]
+    }[state]
     return {
         "name": qpu.name,
         "kind": qpu.kind,
         "status": status,
-        "status_reason": qpu.health.reason or None,
+        "status_reason": reason or None,
         "healthy": qpu.health.state is not QpuState.DOWN,
         "busy": len(running) >= slots,
         "capacity": CapacityOut(available_slots=max(0, slots - len(running)), max_slots=slots),
         "pending_job_count": view.waiting if view else 0,
-        "state": qpu.health.state,
+        "state": state,
         "device": qpu.description.device_name,
         "emulated": qpu.capabilities.emulated,
         "max_chunk_shots": qpu.capabilities.max_chunk_shots,
         "shot_rate_hz": view.rate_hz if view else qpu.capabilities.shot_rate_hz,
         "running": [task_id for task_id in running if task_id in own_tasks],
+        "epoch": None if qpu.health.calibration is None else qpu.health.calibration.epoch,
     }
 
 

@@ -21,7 +21,7 @@ from qpu_executor.qpus.checking import ProgramChecker
 
 
 class Admission:
-    """Checks a wanted task against the site. Holds no state of its own."""
+    """Checks a wanted task against the site. Holds no state but the site's classes."""
 
     def __init__(
         self,
@@ -38,6 +38,11 @@ class Admission:
         self._checker = checker
         self._store = store
 
+    def change_classes(self, classes: Iterable[JobClass], default_class: str) -> None:
+        """The site's job classes are now these."""
+        self.classes = {one.name: one for one in classes}
+        self.default_class = default_class
+
     async def admit(self, order: NewTask, caller: Caller) -> Admitted:
         """The task with what was found out about it.
 
@@ -45,7 +50,7 @@ class Admission:
         rule), ProgramError (can't be read) or UnknownTask (no such program).
         """
         job_class = self._job_class(order)
-        candidates = [self._fleet.get(order.qpu)] if order.qpu is not None else list(self._fleet)
+        candidates = self._candidates(order, job_class)
         program = order.program or await self._stored_program(order.program_hash, caller)
         facts, qpus, refusals = None, [], {}
         for qpu in candidates:
@@ -65,7 +70,14 @@ class Admission:
             job_class=job_class.name,
             account=order.account or caller.name,
             qpus=tuple(qpus),
+            layout=self._layout(facts, qpus),
         )
+
+    def _layout(self, facts: ProgramFacts | None, qpus: Iterable[str]) -> str | None:
+        """Only where it matters: tasks of different layouts are kept apart in the queue."""
+        specs = [self._fleet.get(name).spec() for name in qpus]
+        matters = any(spec.layout_s > 0 or spec.group_tasks for spec in specs)
+        return facts.layout if facts is not None and matters else None
 
     def _job_class(self, order: NewTask) -> JobClass:
         name = order.job_class or self.default_class
@@ -85,6 +97,23 @@ class Admission:
                 next_step="submit several tasks, or use another class (`qpu info --classes`)",
             )
         return found
+
+    def _candidates(self, order: NewTask, job_class: JobClass) -> list[Qpu]:
+        """The QPUs that the class may use, the preferred ones first; or the one asked for."""
+        names = [qpu.name for qpu in self._fleet] if job_class.qpus is None else job_class.qpus
+        first = [name for name in names if name not in job_class.fallback]
+        allowed = [self._fleet.get(name) for name in (*first, *job_class.fallback)]
+        if order.qpu is None:
+            return allowed
+        asked = self._fleet.get(order.qpu)
+        if asked not in allowed:
+            raise RequestRefused(
+                f"job class {job_class.name!r} may not use QPU {asked.name}",
+                where="qpu",
+                expected=f"one of {', '.join(qpu.name for qpu in allowed)}",
+                next_step="use another class (`qpu info --classes`)",
+            )
+        return [asked]
 
     async def _stored_program(self, program_hash: str, caller: Caller) -> Program:
         rows = await self._store.programs([program_hash])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from qpu_executor.manager.service.clock import Clock
+from qpu_executor.model.clock import Clock
 from qpu_executor.model.values import Instant
 
 

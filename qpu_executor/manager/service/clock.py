@@ -9,19 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Protocol
 
 from qpu_executor.model.values import MICROSECONDS, Instant
-
-
-class Clock(Protocol):
-    """What the manager knows of time."""
-
-    def now(self) -> Instant:
-        """Microseconds since the epoch; never less than the answer before."""
-
-    async def sleep_until(self, instant: Instant) -> None:
-        """Return once `now()` has reached the instant."""
 
 
 class SystemClock:

@@ -13,7 +13,10 @@ from collections.abc import Callable, Coroutine
 
 from qpu_executor.errors import ManagerUnreachable, ProgramError, QpuExecutorError
 from qpu_executor.manager.service.fleet import Fleet, Qpu
+from qpu_executor.manager.service.qpu_news import health_events
+from qpu_executor.model.clock import Clock
 from qpu_executor.model.events import (
+    CalibrationEnded,
     ChunkFinished,
     ChunkLost,
     ChunkRefused,
@@ -21,10 +24,10 @@ from qpu_executor.model.events import (
     ChunkStopped,
     ChunkUnanswered,
     Event,
-    QpuReported,
 )
-from qpu_executor.model.values import ChunkId
-from qpu_executor.qpus.base import ChunkOrder, ChunkOutcome, OutcomeKind
+from qpu_executor.model.states import QpuState
+from qpu_executor.model.values import MICROSECONDS, ChunkId
+from qpu_executor.qpus.base import ChunkOrder, ChunkOutcome, Health, OutcomeKind
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +38,15 @@ ASK_AGAIN_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
 class Dispatcher:
-    """Runs chunks on the QPUs of a fleet. `post` puts an event into the inbox."""
+    """Runs chunks on the QPUs of a fleet. `post` puts an event into the inbox.
 
-    def __init__(self, fleet: Fleet, post: Post, health_every_s: float = 5.0) -> None:
+    `health_every_s`: seconds of `clock` between looks at a QPU's health.
+    """
+
+    def __init__(self, fleet: Fleet, post: Post, clock: Clock, health_every_s: float = 5.0) -> None:
         self._fleet = fleet
         self._post = post
+        self._clock = clock
         self._health_every_s = health_every_s
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -66,6 +73,12 @@ class Dispatcher:
         found = self._fleet.find(qpu)
         if found is not None:
             self._spawn(self._stop(found, chunk), f"stop of chunk {chunk}")
+
+    def calibrate(self, qpu: str) -> None:
+        """Ask the QPU for a calibration; its start and end arrive as events."""
+        found = self._fleet.find(qpu)
+        if found is not None:
+            self._spawn(self._calibrate(found), f"calibration of {qpu}")
 
     async def close(self) -> None:
         """Let go of everything in flight, without a word: a later manager asks about it."""
@@ -97,13 +110,21 @@ class Dispatcher:
             await self._resolve(qpu, chunk)
             return
         except QpuExecutorError as error:
-            self._post(ChunkLost(chunk, str(error), fault=True), None)
+            # What a closed QPU doesn't take is no fault that counts against the task, and
+            # the core has to know that it is closed before it sends the next one.
+            await self._look(qpu)
+            fault = qpu.health.state is QpuState.UP
+            self._post(ChunkLost(chunk, str(error), fault), None)
             return
         self._post(ChunkStarted(chunk), None)
         await self._follow(qpu, chunk)
 
     async def _follow(self, qpu: Qpu, chunk: ChunkId) -> None:
         outcome = await qpu.adapter.wait(chunk)
+        if outcome.health is not None:
+            self._saw(qpu, outcome.health)
+        elif outcome.kind is OutcomeKind.FAULT:
+            await self._look(qpu)
         self._post(event_of(chunk, outcome), outcome)
         if outcome.kind is OutcomeKind.UNANSWERED:
             await self._resolve(qpu, chunk)
@@ -128,13 +149,32 @@ class Dispatcher:
     async def _stop(self, qpu: Qpu, chunk: ChunkId) -> None:
         await qpu.adapter.stop(chunk)
 
+    async def _calibrate(self, qpu: Qpu) -> None:
+        try:
+            await qpu.adapter.calibrate()
+        except QpuExecutorError as error:
+            log.warning("QPU %s can't be calibrated: %s", qpu.name, error)
+            self._post(CalibrationEnded(qpu.name, worked=False), None)
+            return
+        await self._look(qpu)
+
     async def _watch(self, qpu: Qpu) -> None:
         while True:
-            await asyncio.sleep(self._health_every_s)
-            health = await qpu.adapter.health()
-            if health != qpu.health:
-                qpu.health = health
-                self._post(QpuReported(qpu.name, health.state, health.reason), None)
+            now = self._clock.now()
+            look_at = now + int(self._health_every_s * MICROSECONDS)
+            until = qpu.health.until
+            if until is not None and until > now:
+                look_at = min(look_at, until)
+            await self._clock.sleep_until(look_at)
+            await self._look(qpu)
+
+    async def _look(self, qpu: Qpu) -> None:
+        self._saw(qpu, await qpu.adapter.health())
+
+    def _saw(self, qpu: Qpu, health: Health) -> None:
+        before, qpu.health = qpu.health, health
+        for event in health_events(qpu.name, before, health):
+            self._post(event, None)
 
     def _spawn(self, work: Coroutine[None, None, None], name: str) -> None:
         task = asyncio.get_running_loop().create_task(work, name=name)
@@ -152,13 +192,19 @@ def event_of(chunk: ChunkId, outcome: ChunkOutcome) -> Event:
     """The event that tells the core how a chunk ended (or that nobody knows)."""
     match outcome.kind:
         case OutcomeKind.FINISHED:
-            return ChunkFinished(chunk, outcome.shots, outcome.device_s)
+            return ChunkFinished(chunk, outcome.shots, outcome.device_s, outcome.setup_s)
         case OutcomeKind.STOPPED:
-            return ChunkStopped(chunk, outcome.shots, outcome.device_s)
+            return ChunkStopped(chunk, outcome.shots, outcome.device_s, outcome.setup_s)
         case OutcomeKind.REFUSED:
             return ChunkRefused(chunk, outcome.message)
         case OutcomeKind.FAULT:
-            return ChunkLost(chunk, outcome.message, fault=True)
+            return ChunkLost(
+                chunk,
+                outcome.message,
+                fault=True,
+                device_s=outcome.device_s,
+                setup_s=outcome.setup_s,
+            )
         case OutcomeKind.NOT_KNOWN:
             return ChunkLost(chunk, outcome.message or "the QPU doesn't know it", fault=False)
         case OutcomeKind.UNANSWERED:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from qpu_executor.errors import RequestRefused
-from qpu_executor.model.states import QpuState
+from qpu_executor.errors import OperatorError, RequestRefused
+from qpu_executor.manager.service.qpu_news import reported_state
+from qpu_executor.manager.service.site_rules import SiteRules
+from qpu_executor.model.clock import Clock
+from qpu_executor.model.states import CalibrationStarter, QpuState
 from qpu_executor.model.values import QpuSpec
 from qpu_executor.nearest import did_you_mean
 from qpu_executor.qpus.base import Capabilities, DeviceDescription, Health, QpuAdapter
@@ -14,13 +18,17 @@ from qpu_executor.qpus.base import Capabilities, DeviceDescription, Health, QpuA
 
 @dataclass(slots=True)
 class Qpu:
-    """One QPU: its adapter, its device, and its health when last seen."""
+    """One QPU: its adapter, its device, and its health when last seen.
+
+    `rules`: what the site says of it.
+    """
 
     name: str
     kind: str
     adapter: QpuAdapter
     description: DeviceDescription = field(default_factory=lambda: DeviceDescription("unknown"))
     health: Health = field(default_factory=lambda: Health(QpuState.DOWN, "not opened yet"))
+    rules: SiteRules = field(default_factory=SiteRules)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -30,14 +38,25 @@ class Qpu:
     def spec(self) -> QpuSpec:
         """The QPU as the scheduling core sees it."""
         can = self.capabilities
+        state, reason = reported_state(self.health)
         return QpuSpec(
             name=self.name,
             slots=can.slots,
             min_chunk_shots=can.min_chunk_shots,
             max_chunk_shots=can.max_chunk_shots,
             shot_rate_hz=can.shot_rate_hz,
-            state=self.health.state,
-            reason=self.health.reason,
+            state=state,
+            reason=reason,
+            setup_s=can.setup_s,
+            switch_s=can.switch_s,
+            layout_s=can.layout_s,
+            partial_results=can.partial_results,
+            calibration=self.rules.plan or can.calibration,
+            group_tasks=self.rules.group_tasks,
+            group_s=self.rules.group_s,
+            max_linger_s=self.rules.max_linger_s,
+            max_run_s=self.rules.max_run_s,
+            emulated=can.emulated,
         )
 
 
@@ -47,10 +66,14 @@ class Fleet:
     def __init__(self, qpus: Iterable[Qpu]) -> None:
         self._qpus = {qpu.name: qpu for qpu in qpus}
 
-    async def open(self) -> None:
-        """Open every adapter. Raises OperatorError or DeviceError of the first that can't."""
+    async def open(self, clock: Clock, directory: Path) -> None:
+        """Open every adapter. Raises OperatorError or DeviceError of the first that can't.
+
+        `clock`: the manager's; `directory`: for the adapters' own small files.
+        """
         for qpu in self._qpus.values():
-            await qpu.adapter.open()
+            await qpu.adapter.open(clock, directory)
+            _refuse_impossible_plan(qpu)
             qpu.description = await qpu.adapter.describe()
             qpu.health = await qpu.adapter.health()
 
@@ -77,3 +100,15 @@ class Fleet:
                 next_step="see `qpu info`",
             )
         return qpu
+
+
+def _refuse_impossible_plan(qpu: Qpu) -> None:
+    """A plan whose calibrations nobody could start would only pause the QPU."""
+    plan = qpu.rules.plan
+    by_manager = plan is not None and plan.starter is CalibrationStarter.MANAGER
+    if by_manager and not qpu.capabilities.can_calibrate:
+        raise OperatorError(
+            f"a QPU of kind {qpu.kind} can't be asked for a calibration",
+            where=f"qpus.{qpu.name}.calibration_plan.starter",
+            expected="operator or device",
+        )

@@ -23,18 +23,37 @@ from qpu_executor.manager.store.records import (
     AskTask,
     Change,
     ChunkRow,
+    DiscardChunks,
     JournalRow,
     TaskRow,
     UpdateChunk,
     UpdateTask,
 )
-from qpu_executor.model.events import ClassesChanged, Event, QpuRegistered, TaskSubmitted
+from qpu_executor.model.events import (
+    ClassesChanged,
+    Event,
+    QpuRegistered,
+    TaskSubmitted,
+    WindowsChanged,
+)
 from qpu_executor.model.states import ChunkState, TaskState
 from qpu_executor.model.values import Instant
 from qpu_executor.qpus.base import ChunkOutcome
-from qpu_executor.scheduling.commands import Command, SaveChunk, SaveTask, StartChunk, StopChunk
+from qpu_executor.scheduling.commands import (
+    Command,
+    DiscardShots,
+    SaveChunk,
+    SaveHold,
+    SaveTask,
+    StartCalibration,
+    StartChunk,
+    StopChunk,
+)
 
-_NESTED = (ClassesChanged, QpuRegistered, TaskSubmitted)
+DeviceCommand = StartChunk | StopChunk | StartCalibration
+"""What reaches a device, once the turn that decided on it is saved."""
+
+_NESTED = (ClassesChanged, QpuRegistered, TaskSubmitted, WindowsChanged)
 """Events that hold other values than plain ones."""
 
 
@@ -54,7 +73,7 @@ class Ledger:
     changes: list[Change] = field(default_factory=list)
     told: list[JournalRow] = field(default_factory=list)
     progress: list[Progress] = field(default_factory=list)
-    device_commands: list[StartChunk | StopChunk] = field(default_factory=list)
+    device_commands: list[DeviceCommand] = field(default_factory=list)
     answers: list[Callable[[], None]] = field(default_factory=list)
     """Called after the commit: they complete the callers' futures."""
 
@@ -76,6 +95,10 @@ class Ledger:
             data=data,
         )
 
+    def record(self, kind: str, data: Mapping[str, object], now: Instant) -> None:
+        """Journal something that is about no task."""
+        self._journal(now, kind, task_id=None, owner=None, session_id=None, data=data)
+
     def carry_out(self, command: Command, outcome: ChunkOutcome | None, now: Instant) -> None:
         """Note everything that a command of the core asks for.
 
@@ -89,8 +112,12 @@ class Ledger:
             case StartChunk():
                 self._add_chunk(command, now)
                 self.device_commands.append(command)
-            case StopChunk():
+            case StopChunk() | StartCalibration():
                 self.device_commands.append(command)
+            case DiscardShots():
+                self._discard_shots(command, now)
+            case SaveHold():
+                self.record("SaveHold", _fields(command), now)
 
     def add_task(self, program: AddProgram, task: AddTask, now: Instant) -> None:
         """Save a new task and its program, and tell its owner the first state."""
@@ -152,10 +179,36 @@ class Ledger:
                 Progress(after.id, after.owner, after.session_id, after.shots_done, after.shots)
             )
 
+    def _discard_shots(self, command: DiscardShots, now: Instant) -> None:
+        """The shots stay on record, in chunks that count no longer."""
+        row = self._known(command.task_id)
+        row = replace(row, shots_done=row.shots_done - command.shots)
+        self.touched[row.id] = row
+        self.changes += [
+            UpdateTask(row.id, now, row.state, row.shots_done),
+            DiscardChunks(row.id),
+        ]
+        self._journal(
+            now,
+            "DiscardShots",
+            task_id=row.id,
+            owner=row.owner,
+            session_id=row.session_id,
+            cause=command.cause,
+            data=_fields(command),
+        )
+        self.progress.append(Progress(row.id, row.owner, row.session_id, row.shots_done, row.shots))
+
     def _save_chunk(self, command: SaveChunk, outcome: ChunkOutcome | None, now: Instant) -> None:
         if outcome is None or not command.state.ended:
             self.changes.append(
-                UpdateChunk(command.chunk, now, command.state, reason=command.reason)
+                UpdateChunk(
+                    command.chunk,
+                    now,
+                    command.state,
+                    reason=command.reason,
+                    charged_s=command.charged_s,
+                )
             )
             return
         kept = cut_counts(outcome.counts, command.shots_counted, seed=str(command.chunk))
@@ -174,6 +227,7 @@ class Ledger:
                 device_s=outcome.device_s,
                 reason=command.reason or outcome.message,
                 versions=outcome.versions,
+                charged_s=command.charged_s,
             )
         )
 
@@ -199,6 +253,7 @@ class Ledger:
                     shots=command.shots,
                     sent_at=now,
                     incarnation=self.incarnation,
+                    epoch=command.epoch,
                 )
             )
         )
@@ -255,7 +310,11 @@ def _plain(event: Event) -> dict[str, object]:
     """An event as a mapping that goes into JSON; only those with nested values need `asdict`."""
     if isinstance(event, _NESTED):
         return {key: value for key, value in asdict(event).items() if value is not None}
-    return {one.name: getattr(event, one.name) for one in fields(event)}
+    return _fields(event)
+
+
+def _fields(value: Event | Command) -> dict[str, object]:
+    return {one.name: getattr(value, one.name) for one in fields(value)}
 
 
 def _task_of(data: Mapping[str, object]) -> int | None:

@@ -19,16 +19,15 @@ from typing import TypeVar
 from qpu_executor.errors import InternalError, ManagerBusy, QpuExecutorError
 from qpu_executor.manager.service.alarm import Alarm
 from qpu_executor.manager.service.broadcast import Broadcast
-from qpu_executor.manager.service.clock import Clock
 from qpu_executor.manager.service.fleet import Fleet
 from qpu_executor.manager.service.inbox import Inbox
-from qpu_executor.manager.service.ledger import Ledger
+from qpu_executor.manager.service.ledger import DeviceCommand, Ledger
 from qpu_executor.manager.store.base import Store
-from qpu_executor.manager.store.records import TaskRow
+from qpu_executor.manager.store.records import TaskFilter, TaskRow
+from qpu_executor.model.clock import Clock
 from qpu_executor.model.events import Event, WokenUp
 from qpu_executor.model.values import Instant
 from qpu_executor.qpus.base import ChunkOutcome
-from qpu_executor.scheduling.commands import StartChunk, StopChunk
 from qpu_executor.scheduling.scheduler import Scheduler
 
 log = logging.getLogger(__name__)
@@ -47,15 +46,17 @@ OwnerKey = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    """`work` runs on the loop, without waiting; `keys` are looked up before it does."""
+    """`work` runs on the loop, without waiting; `keys` and `ids` are looked up before."""
 
     work: Callable[[Ledger, Instant], None]
     keys: tuple[OwnerKey, ...]
+    ids: tuple[int, ...]
     fail: Callable[[QpuExecutorError], None]
 
 
 class DecisionLoop:
     """`live`: rows of the tasks that haven't ended. `keys_found`: of the turn's items.
+    `tasks_found`: those that the turn's items name and that have ended.
 
     `perform` hands a saved command to a device.
     """
@@ -69,10 +70,11 @@ class DecisionLoop:
         clock: Clock,
         broadcast: Broadcast,
         live: dict[int, TaskRow],
-        perform: Callable[[StartChunk | StopChunk], Coroutine[None, None, None]],
+        perform: Callable[[DeviceCommand], Coroutine[None, None, None]],
     ) -> None:
         self.live = live
         self.keys_found: dict[OwnerKey, TaskRow] = {}
+        self.tasks_found: dict[int, TaskRow] = {}
         self.trouble: QpuExecutorError | None = None
         self.failure: QpuExecutorError | None = None
         self._store = store
@@ -84,6 +86,8 @@ class DecisionLoop:
         self._perform = perform
         self._inbox: Inbox[_Item] = Inbox()
         self._alarm = Alarm(clock, lambda: self.post(WokenUp(), None))
+        self._turns = asyncio.Lock()
+        self._first: list[Event] = []
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -109,10 +113,13 @@ class DecisionLoop:
         def happen(ledger: Ledger, now: Instant) -> None:
             self.decide(event, outcome, ledger, now)
 
-        self._inbox.post(_Item(happen, (), lambda error: None))
+        self._inbox.post(_Item(happen, (), (), lambda error: None))
 
     async def run(
-        self, work: Callable[[Ledger, Instant], Answered], keys: tuple[OwnerKey, ...] = ()
+        self,
+        work: Callable[[Ledger, Instant], Answered],
+        keys: tuple[OwnerKey, ...] = (),
+        ids: tuple[int, ...] = (),
     ) -> Answered:
         """Do `work` in the next turn; return its answer once that is durable."""
         if self.failure is not None:
@@ -127,7 +134,7 @@ class DecisionLoop:
             if not future.done():
                 future.set_exception(error)
 
-        self._inbox.post(_Item(do, keys, fail))
+        self._inbox.post(_Item(do, keys, ids, fail))
         return await future
 
     def decide(
@@ -139,6 +146,20 @@ class DecisionLoop:
         for command in self._scheduler.handle(event, now):
             about = getattr(command, "chunk", None)
             ledger.carry_out(command, outcome if about == chunk else None, now)
+
+    async def replace_core(
+        self, make: Callable[[], Coroutine[None, None, tuple[Scheduler, list[Event]]]]
+    ) -> None:
+        """Go on with another core, which `make` fills from the store between two turns.
+
+        `make` answers with the core and the events that it has to see before any other.
+        Whatever it raises is raised here, and nothing has changed.
+        """
+        async with self._turns:
+            if self.failure is not None:
+                raise self.failure
+            self._scheduler, self._first = await make()
+        self.post(WokenUp(), None)
 
     def refuse_if_overloaded(self) -> None:
         """Raises ManagerBusy while the store can't be written or too much is waiting."""
@@ -158,7 +179,8 @@ class DecisionLoop:
         try:
             while True:
                 items = await self._inbox.take()
-                await self._turn(items)
+                async with self._turns:
+                    await self._turn(items)
         except QpuExecutorError as error:
             self._end(error, items)
         except Exception as error:
@@ -169,6 +191,9 @@ class DecisionLoop:
         await self._find_keys(items)
         ledger = Ledger(self.live, self._fleet, self._journal_n, self._store.incarnation)
         now = self._clock.now()
+        for event in self._first:
+            self.decide(event, None, ledger, now)
+        self._first = []
         for item in items:
             item.work(ledger, now)
         await self._save(ledger)
@@ -200,6 +225,11 @@ class DecisionLoop:
         for owner, keys in by_owner.items():
             for key, row in (await self._store.tasks_by_key(owner, keys)).items():
                 self.keys_found[owner, key] = self.live.get(row.id, row)
+        ids = {id_ for item in items for id_ in item.ids} - self.live.keys()
+        self.tasks_found = {}
+        if ids:
+            which = TaskFilter(ids=tuple(ids), limit=len(ids))
+            self.tasks_found = {row.id: row for row in await self._store.tasks(which)}
 
     async def _save(self, ledger: Ledger) -> None:
         attempt = 0

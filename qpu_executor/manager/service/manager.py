@@ -9,21 +9,24 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from qpu_executor.errors import QpuExecutorError, RequestRefused, UnknownTask
 from qpu_executor.manager.auth.caller import Caller
 from qpu_executor.manager.service.admission import Admission
 from qpu_executor.manager.service.broadcast import Broadcast
-from qpu_executor.manager.service.clock import Clock
 from qpu_executor.manager.service.dispatcher import Dispatcher
 from qpu_executor.manager.service.fleet import Fleet
-from qpu_executor.manager.service.ledger import Ledger
+from qpu_executor.manager.service.ledger import DeviceCommand, Ledger
 from qpu_executor.manager.service.loop import DecisionLoop
 from qpu_executor.manager.service.orders import Accepted, Admitted, Answer, NewTask
 from qpu_executor.manager.service.program_shelf import ProgramShelf
-from qpu_executor.manager.service.recovery import restore
+from qpu_executor.manager.service.recovery import Restored, restore
+from qpu_executor.manager.service.site_policy import SitePolicy
 from qpu_executor.manager.service.submission import adopted, program_row_of, row_of, spec_of
+from qpu_executor.manager.service.turn_checks import refusal_now
+from qpu_executor.manager.service.window_calendar import WindowCalendar
 from qpu_executor.manager.store.base import Store
 from qpu_executor.manager.store.records import (
     AddProgram,
@@ -32,17 +35,21 @@ from qpu_executor.manager.store.records import (
     AskTask,
     CloseSession,
     SessionRow,
+    Snapshot,
     TaskRow,
 )
+from qpu_executor.model.clock import Clock
 from qpu_executor.model.events import (
+    Event,
     TaskCancelAsked,
     TaskHoldAsked,
     TaskReleaseAsked,
     TaskSubmitted,
 )
+from qpu_executor.model.timing import after
 from qpu_executor.model.values import MAX_TASK_ID, Instant
 from qpu_executor.qpus.base import ChunkOrder
-from qpu_executor.scheduling.commands import StartChunk, StopChunk
+from qpu_executor.scheduling.commands import StartCalibration, StopChunk
 from qpu_executor.scheduling.scheduler import Scheduler
 
 _ASKED: dict[str, tuple[Callable[[int], Any], dict[str, bool]]] = {
@@ -65,11 +72,21 @@ class Manager:
         scheduler: Scheduler,
         make_clock: Callable[[Instant], Clock],
         health_every_s: float = 5.0,
+        policy: SitePolicy | None = None,
+        read_policy: Callable[[], SitePolicy] | None = None,
     ) -> None:
+        """`policy`: the rules that `scheduler` goes by (None: the core's defaults).
+
+        `read_policy`: reads them from the site file again (None: there is no such file).
+        """
+        self.read_policy = read_policy
         self.store = store
         self.fleet = fleet
         self.admission = admission
         self.scheduler = scheduler
+        self.policy = policy or SitePolicy(
+            tuple(admission.classes.values()), admission.default_class
+        )
         self.instance = uuid.uuid4().hex
         self.live: dict[int, TaskRow] = {}
         self._make_clock = make_clock
@@ -77,10 +94,16 @@ class Manager:
         self._shelf = ProgramShelf(store)
         self._open_sessions: dict[str, SessionRow] = {}
 
+    async def recall(self) -> Clock:
+        """Read what is stored and set the clock after it: the fleet is opened with that clock."""
+        self._snapshot = await self.store.load()
+        self.clock = self._make_clock(self._snapshot.latest_at)
+        return self.clock
+
     async def start(self) -> None:
-        """Restore what is stored, ask the QPUs about what was in flight, and begin."""
-        snapshot = await self.store.load()
-        self.clock = self._make_clock(snapshot.latest_at)
+        """Restore what was recalled, ask the QPUs about what was in flight, and begin."""
+        snapshot = self._snapshot
+        del self._snapshot
         self.broadcast = Broadcast(newest=snapshot.journal_n)
         self._next_task_id = snapshot.next_task_id
         self._open_sessions = {session.id: session for session in snapshot.open_sessions}
@@ -94,19 +117,57 @@ class Manager:
             live=self.live,
             perform=self._perform,
         )
-        self.dispatcher = Dispatcher(self.fleet, self.loop.post, self._health_every_s)
-        events, unclear = restore(
-            self.scheduler, self.fleet, self.admission.classes, snapshot, self.clock.now()
+        self.dispatcher = Dispatcher(self.fleet, self.loop.post, self.clock, self._health_every_s)
+        self.windows = WindowCalendar(
+            {qpu.name: qpu.rules.windows for qpu in self.fleet}, self.clock, self.loop.post
         )
+        events, unclear, calibrations = await self._fill(self.scheduler, self.policy, snapshot)
+        self.windows.start()
         for event in events:
             self.loop.post(event, None)
         self.loop.start()
         for qpu, chunk in unclear:
             self.dispatcher.adopt(qpu, chunk)
+        for command in calibrations:
+            self.dispatcher.calibrate(command.qpu)
         self.dispatcher.watch_health()
+
+    async def _fill(self, scheduler: Scheduler, policy: SitePolicy, snapshot: Snapshot) -> Restored:
+        """Put everything that is stored, and what was used before, into an empty core."""
+        now = self.clock.now()
+        return restore(
+            scheduler,
+            self.fleet,
+            {one.name: one for one in policy.classes},
+            snapshot,
+            now,
+            known=self.windows.events(),
+            usage=await self.store.usage(after(now, -policy.memory_s)),
+            charging=policy.charging,
+        )
+
+    async def change_policy(self, policy: SitePolicy) -> None:
+        """Go on by other rules: a new core, filled from the store between two turns.
+
+        If that fails nothing has changed. What the old core had measured (shots a
+        second, balances of minimum shares) begins anew.
+        """
+
+        async def make() -> tuple[Scheduler, list[Event]]:
+            scheduler = policy.scheduler()
+            snapshot = await self.store.load()
+            events, _, calibrations = await self._fill(scheduler, policy, snapshot)
+            self.admission.change_classes(policy.classes, policy.default_class)
+            self.scheduler, self.policy = scheduler, policy
+            for command in calibrations:
+                self.dispatcher.calibrate(command.qpu)
+            return scheduler, events
+
+        await self.loop.replace_core(make)
 
     async def stop(self) -> None:
         """Let go of the devices and end the loop; what was accepted is in the store."""
+        await self.windows.close()
         await self.dispatcher.close()
         await self.loop.stop()
 
@@ -120,6 +181,7 @@ class Manager:
         for one in accepted:
             self._shelf.put(one.program)
         keys = tuple((caller.name, one.order.key) for one in accepted if one.order.key)
+        ids = tuple(need.task_id for one in accepted for need in one.order.wishes.depends_on)
 
         def save(ledger: Ledger, now: Instant) -> list[Answer]:
             return [
@@ -127,7 +189,7 @@ class Manager:
                 for one in admitted
             ]
 
-        return await self.loop.run(save, keys)
+        return await self.loop.run(save, keys, ids)
 
     async def ask(self, action: str, ids: Sequence[int], caller: Caller) -> list[TaskRow]:
         """Cancel, hold or release tasks of the caller; returns their rows afterwards.
@@ -149,6 +211,19 @@ class Manager:
 
         await self.loop.run(change)
         return [await self.task(task_id, caller) for task_id in ids]
+
+    async def check(self, order: NewTask, caller: Caller) -> TaskRow | QpuExecutorError:
+        """The task that an order would make now, without making it; or why it is refused."""
+        (admitted,) = await self._admit_all([replace(order, key=None)], caller)
+        if not isinstance(admitted, Admitted):
+            return admitted if isinstance(admitted, QpuExecutorError) else admitted.task
+        ids = tuple(need.task_id for need in order.wishes.depends_on)
+
+        def look(ledger: Ledger, now: Instant) -> TaskRow | RequestRefused:
+            row = row_of(admitted, caller.name, self._next_task_id, 1, now)
+            return self._refusal(row, ledger) or row
+
+        return await self.loop.run(look, ids=ids)
 
     async def task(self, task_id: int, caller: Caller) -> TaskRow:
         """One task of the caller. Raises UnknownTask, also for somebody else's."""
@@ -196,12 +271,21 @@ class Manager:
         if self._next_task_id > MAX_TASK_ID:
             return RequestRefused("all task ids are used up", next_step="tell the operators")
         row = row_of(one, caller.name, self._next_task_id, generation, now)
+        refusal = self._refusal(row, ledger)
+        if refusal is not None:
+            return refusal
         self._next_task_id += 1
         if order.key is not None:
             self.loop.keys_found[caller.name, order.key] = row
         ledger.add_task(AddProgram(program_row_of(one, now)), AddTask(row), now)
         self.loop.decide(TaskSubmitted(spec_of(row)), None, ledger, now)
         return Accepted(row, created=True)
+
+    def _refusal(self, row: TaskRow, ledger: Ledger) -> RequestRefused | None:
+        def find(task_id: int) -> TaskRow | None:
+            return ledger.row(task_id) or self.loop.tasks_found.get(task_id)
+
+        return refusal_now(self.scheduler, row, find)
 
     # -- sessions -------------------------------------------------------------
 
@@ -266,8 +350,11 @@ class Manager:
 
     # -- devices --------------------------------------------------------------
 
-    async def _perform(self, command: StartChunk | StopChunk) -> None:
+    async def _perform(self, command: DeviceCommand) -> None:
         """A saved command reaches its device."""
+        if isinstance(command, StartCalibration):
+            self.dispatcher.calibrate(command.qpu)
+            return
         if isinstance(command, StopChunk):
             self.dispatcher.stop(command.qpu, command.chunk)
             return

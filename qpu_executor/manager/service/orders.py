@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from qpu_executor.errors import QpuExecutorError
 from qpu_executor.manager.store.records import TaskRow
+from qpu_executor.manager.store.wishes import NO_WISHES, Wishes
 from qpu_executor.programs.program import Program, ProgramFacts
 
 
@@ -31,18 +32,24 @@ class NewTask:
     held: bool = False
     key: str | None = None
     key_origin: str = "user"
+    wishes: Wishes = NO_WISHES
 
     def body_hash(self) -> str:
         """Identity of the request under its key: everything but key and inline content."""
-        body = asdict(self)
-        for left_out in ("program", "key", "key_origin"):
+        body = asdict(replace(self, wishes=NO_WISHES))
+        for left_out in ("program", "key", "key_origin", "wishes"):
             del body[left_out]
+        if self.wishes:
+            body["wishes"] = self.wishes.values()
         return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A task that passed admission: its program, what a check found, where it can run."""
+    """A task that passed admission: its program, what a check found, where it can run.
+
+    `layout`: of its register, where changing that takes one of the QPUs time.
+    """
 
     order: NewTask
     program: Program
@@ -50,6 +57,7 @@ class Admitted:
     job_class: str
     account: str
     qpus: tuple[str, ...]
+    layout: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,14 +10,18 @@ in a row are counted anew.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from qpu_executor.manager.service.fleet import Fleet
+from qpu_executor.manager.service.qpu_news import health_events
 from qpu_executor.manager.service.submission import spec_of
-from qpu_executor.manager.store.records import ChunkRow, Snapshot, TaskRow
+from qpu_executor.manager.service.usage_recall import recall
+from qpu_executor.manager.store.records import ChunkRow, Snapshot, TaskRow, UsageRow
 from qpu_executor.model.events import (
+    CalibrationEnded,
     ClassesChanged,
     Event,
+    QpuDrained,
     QpuRegistered,
     TaskCancelAsked,
     TaskHoldAsked,
@@ -25,8 +29,13 @@ from qpu_executor.model.events import (
 )
 from qpu_executor.model.states import QpuState, TaskState
 from qpu_executor.model.values import ChunkId, Instant, JobClass, QpuSpec
+from qpu_executor.scheduling.charging import ChargingTable
+from qpu_executor.scheduling.commands import StartCalibration
 from qpu_executor.scheduling.restore import StoredChunk
 from qpu_executor.scheduling.scheduler import Scheduler
+
+Restored = tuple[list[Event], list[tuple[str, ChunkId]], list[StartCalibration]]
+"""Events that are due, chunks whose QPU has to be asked (QPU, chunk), and commands."""
 
 log = logging.getLogger(__name__)
 
@@ -37,15 +46,34 @@ def restore(
     classes: Mapping[str, JobClass],
     snapshot: Snapshot,
     now: Instant,
-) -> tuple[list[Event], list[tuple[str, ChunkId]]]:
-    """Fill an empty scheduler. Returns events that are still due, and unclear chunks.
+    *,
+    known: Iterable[Event] = (),
+    usage: Iterable[UsageRow] = (),
+    charging: ChargingTable | None = None,
+) -> Restored:
+    """Fill an empty scheduler. Returns events that are still due, unclear chunks, and commands.
 
-    The unclear chunks are (QPU, chunk): those that a QPU has to be asked about.
+    The unclear chunks are (QPU, chunk): those that a QPU has to be asked about. The
+    commands are for QPUs whose calibration fell due while no manager was there. `known`:
+    events about QPUs that the core has to know of before it sees a task (windows).
+    `usage`: what was taken before, charged by `charging`.
     """
     scheduler.handle(ClassesChanged(_all_classes(classes, snapshot)), now)
     for spec in _all_qpus(fleet, snapshot):
         scheduler.handle(QpuRegistered(spec), now)
+    recall(scheduler, charging or ChargingTable(), usage)
+    for event in (*_drains(fleet, snapshot), *known):
+        scheduler.handle(event, now)
     due: list[Event] = []
+    calibrations: list[StartCalibration] = []
+    for qpu in fleet:
+        for event in health_events(qpu.name, None, qpu.health):
+            if not isinstance(event, CalibrationEnded):
+                due.append(event)
+                continue
+            # Before the tasks: whether their shots are of the current epoch depends on it.
+            commands = scheduler.handle(event, now)
+            calibrations += [one for one in commands if isinstance(one, StartCalibration)]
     unclear: list[tuple[str, ChunkId]] = []
     for task in snapshot.live:
         chunks = snapshot.chunks.get(task.id, ())
@@ -57,6 +85,8 @@ def restore(
             faults=0,
             chunk=None if out is None else _out(out),
             next_chunk_n=len(chunks),
+            started_at=task.started_at,
+            epoch=_epoch(chunks),
         )
         if out is not None:
             unclear.append((out.qpu, out.id))
@@ -65,11 +95,22 @@ def restore(
     due.append(WokenUp())
     if snapshot.live:
         log.info("restored %d live tasks, %d chunks to ask about", len(snapshot.live), len(unclear))
-    return due, unclear
+    return due, unclear, calibrations
+
+
+def _drains(fleet: Fleet, snapshot: Snapshot) -> list[QpuDrained]:
+    drained = snapshot.drained.items()
+    return [QpuDrained(name, why) for name, why in drained if fleet.find(name) is not None]
 
 
 def _out(chunk: ChunkRow) -> StoredChunk:
     return StoredChunk(chunk.id, chunk.qpu, chunk.shots, chunk.first_shot, chunk.state)
+
+
+def _epoch(chunks: Sequence[ChunkRow]) -> tuple[str, str | None] | None:
+    """QPU and epoch of the latest shots that count; None if none do."""
+    counted = [one for one in chunks if one.shots_counted and not one.discarded]
+    return (counted[-1].qpu, counted[-1].epoch) if counted else None
 
 
 def _asked(task: TaskRow) -> list[Event]:

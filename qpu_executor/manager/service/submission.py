@@ -63,6 +63,8 @@ def row_of(one: Admitted, owner: str, task_id: int, generation: int, now: Instan
         body_hash=order.body_hash(),
         submitted_at=now,
         hold_asked=order.held,
+        layout=one.layout,
+        wishes=order.wishes,
     )
 
 
@@ -95,4 +97,8 @@ def spec_of(row: TaskRow) -> TaskSpec:
         priority=row.priority,
         divisible=row.divisible,
         held=row.hold_asked,
+        shot_s=row.wishes.shot_s,
+        timing=row.wishes.timing() if row.wishes else None,
+        layout=row.layout,
+        deadline_at=row.wishes.deadline_at,
     )

@@ -14,7 +14,9 @@ from qpu_executor.manager.store.records import (
     Snapshot,
     TaskFilter,
     TaskRow,
+    UsageRow,
 )
+from qpu_executor.model.values import Instant
 
 
 class Store(Protocol):
@@ -80,6 +82,9 @@ class Store(Protocol):
         limit: int = 1000,
     ) -> list[JournalRow]:
         """Journal rows with a number above `after`, in order. `states_only`: task state changes."""
+
+    async def usage(self, since: Instant) -> list[UsageRow]:
+        """What was charged since an instant, by user, class and minute; oldest first."""
 
     async def history(self, task_ids: Collection[int]) -> Mapping[int, list[JournalRow]]:
         """State changes of these tasks, in order."""

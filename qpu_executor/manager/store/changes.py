@@ -24,6 +24,7 @@ from qpu_executor.manager.store.records import (
     AskTask,
     Change,
     CloseSession,
+    DiscardChunks,
     ProgramRow,
     UpdateChunk,
     UpdateTask,
@@ -50,6 +51,7 @@ def write(connection: Connection, changes: Sequence[Change]) -> None:
     closes: list[Values] = []
     task_updates: list[Values] = []
     chunk_updates: list[Values] = []
+    discards: list[Values] = []
     for change in changes:
         match change:
             case AddProgram(program):
@@ -64,6 +66,8 @@ def write(connection: Connection, changes: Sequence[Change]) -> None:
                 adds[AddChunk].append(rows.CHUNK.values(chunk))
             case UpdateChunk():
                 chunk_updates.append(_chunk_update(change))
+            case DiscardChunks(task_id):
+                discards.append({"of_task": task_id})
             case AddSession(session):
                 adds[AddSession].append(rows.SESSION.values(session))
             case CloseSession(session_id, at):
@@ -85,6 +89,8 @@ def write(connection: Connection, changes: Sequence[Change]) -> None:
         chunk_updates,
         lambda of: f"chunk {of['of_task']}.{of['of_n']}",
     )
+    if discards:  # after the updates, which may have ended the chunks that it is about
+        connection.execute(queries.discard_chunks, discards)
     _update(connection, queries.close_sessions, closes, lambda of: f"session {of['of_session']!r}")
     if adds[AddJournal]:
         connection.execute(queries.add_journal, adds[AddJournal])
@@ -165,6 +171,7 @@ def _chunk_update(change: UpdateChunk) -> Values:
         "new_epoch": change.epoch,
         "new_setup_s": change.setup_s if ended else None,
         "new_device_s": change.device_s if ended else None,
+        "new_charged_s": change.charged_s if ended else None,
         "new_versions": None if change.versions is None else rows.to_json(change.versions),
         "device_started_at": change.started_at,
         "new_started_at": change.at if starts else None,

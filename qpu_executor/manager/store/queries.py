@@ -21,6 +21,7 @@ from sqlalchemy import (
     insert,
     select,
     text,
+    true,
     update,
 )
 from sqlalchemy.sql.elements import ColumnElement
@@ -30,6 +31,7 @@ from qpu_executor.manager.store.records import TaskFilter
 from qpu_executor.manager.store.tables import (
     LIVE,
     LIVE_STATES,
+    RECALLED,
     chunks,
     journal,
     meta,
@@ -97,6 +99,7 @@ update_chunks = (
         epoch=_kept(chunks, "epoch", Text),
         setup_s=_kept(chunks, "setup_s", Float),
         device_s=_kept(chunks, "device_s", Float),
+        charged_s=_kept(chunks, "charged_s", Float),
         versions=_kept(chunks, "versions", Text),
         started_at=func.coalesce(
             bindparam("device_started_at", type_=BigInteger),
@@ -105,6 +108,12 @@ update_chunks = (
         ),
         ended_at=_kept(chunks, "ended_at", BigInteger),
     )
+)
+
+discard_chunks = (
+    update(chunks)
+    .where(chunks.c.task_id == bindparam("of_task"), chunks.c.shots_counted > 0)
+    .values(discarded=true())
 )
 
 # -- what a manager starts from ---------------------------------------------------------
@@ -122,6 +131,35 @@ open_sessions = (
 )
 newest_task_id = select(func.max(tasks.c.id))
 newest_journal = select(journal.c.n, journal.c.at).order_by(journal.c.n.desc()).limit(1)
+
+drains = (
+    select(journal.c.kind, journal.c.data)
+    .where(text("journal." + RECALLED), journal.c.kind.in_(("QpuDrained", "QpuResumed")))
+    .order_by(journal.c.n)
+)
+
+_MINUTE = 60_000_000
+
+
+def usage(since: int) -> Select[Any]:
+    """What was charged for chunks that ended since an instant, by user, class and minute."""
+    kinds = (tasks.c.account, tasks.c.owner, tasks.c.job_class)
+    return (
+        select(
+            *kinds, func.sum(chunks.c.charged_s), chunks.c.discarded, func.max(chunks.c.ended_at)
+        )
+        .join(tasks, tasks.c.id == chunks.c.task_id)
+        .where(chunks.c.ended_at.is_not(None), chunks.c.ended_at >= since, chunks.c.charged_s > 0)
+        .group_by(*kinds, chunks.c.discarded, chunks.c.ended_at // _MINUTE)
+    )
+
+
+def holds(since: int) -> Select[Any]:
+    """QPUs that were kept for sessions since an instant."""
+    return select(journal.c.at, journal.c.data).where(
+        text("journal." + RECALLED), journal.c.kind == "SaveHold", journal.c.at >= since
+    )
+
 
 # -- reads ------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ so sees one state of the store, and answers with records.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
@@ -19,6 +20,7 @@ from qpu_executor.manager.store.records import (
     Snapshot,
     TaskFilter,
     TaskRow,
+    UsageRow,
 )
 from qpu_executor.manager.store.rows import CHUNK, JOURNAL, PROGRAM, SESSION, TASK
 from qpu_executor.model.values import MAX_TASK_ID, Instant
@@ -44,7 +46,31 @@ def snapshot(connection: Connection) -> Snapshot:
         journal_n=journal_n,
         latest_at=_latest(journal_at, live, chunks, open_sessions),
         open_sessions=open_sessions,
+        drained=_drained(connection),
     )
+
+
+def _drained(connection: Connection) -> dict[str, str]:
+    """QPUs whose latest word from an operator is a drain."""
+    found: dict[str, str] = {}
+    for kind, data in connection.execute(queries.drains):
+        event = json.loads(data)
+        found.pop(event["qpu"], None)
+        if kind == "QpuDrained":
+            found[event["qpu"]] = event["reason"]
+    return found
+
+
+def usage(connection: Connection, since: Instant) -> list[UsageRow]:
+    """What was charged since an instant, oldest first."""
+    found = [UsageRow(*row) for row in connection.execute(queries.usage(since))]
+    for at, data in connection.execute(queries.holds(since)):
+        hold = json.loads(data)
+        kept_for = session(connection, hold["session_id"])
+        if kept_for is not None:
+            charged_s = float(hold["charged_s"])
+            found.append(UsageRow(kept_for.account, kept_for.owner, "", charged_s, False, at))
+    return sorted(found, key=lambda one: one.at)
 
 
 def _latest(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from qpu_executor.manager.store.wishes import NO_WISHES, Wishes
 from qpu_executor.model.states import ChunkState, TaskState
 from qpu_executor.model.values import ChunkId, Instant
 
@@ -31,7 +32,8 @@ class TaskRow:
     """A task. `qpus`: compatible QPUs; `qpu`: where its shots ran last.
 
     `key`, `generation`: an idempotency key names one task per generation;
-    `body_hash`: of the request, to refuse another body under a user's key.
+    `body_hash`: of the request, to refuse another body under a user's key. `layout`: names
+    its register layout, where changing that takes one of its QPUs time.
     """
 
     id: int
@@ -62,6 +64,8 @@ class TaskRow:
     permanent: bool = False
     cancel_asked: bool = False
     hold_asked: bool = False
+    layout: str | None = None
+    wishes: Wishes = NO_WISHES
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,8 @@ class ChunkRow:
     """A chunk. `shots`: asked; `shots_counted`: that count; `surplus`: delivered beyond.
 
     `counts` holds the counted shots only. `incarnation`: the manager that sent it.
+    `discarded`: its shots counted once, and count no longer.
+    `charged_s`: QPU-seconds that its account was charged.
     """
 
     task_id: int
@@ -91,6 +97,8 @@ class ChunkRow:
     device_s: float = 0.0
     reason: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
+    discarded: bool = False
+    charged_s: float = 0.0
 
     @property
     def id(self) -> ChunkId:
@@ -206,6 +214,14 @@ class UpdateChunk:
     device_s: float = 0.0
     reason: str = ""
     versions: Mapping[str, str] | None = None
+    charged_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class DiscardChunks:
+    """The shots that a task's ended chunks counted so far count no longer."""
+
+    task_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +253,7 @@ Change = (
     | AskTask
     | AddChunk
     | UpdateChunk
+    | DiscardChunks
     | AddSession
     | CloseSession
     | AddJournal
@@ -246,7 +263,8 @@ Change = (
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """What a manager starts from. `live`: tasks that haven't ended, oldest first, with
-    all of their chunks; `journal_n`: number of the newest journal row.
+    all of their chunks; `journal_n`: number of the newest journal row. `drained`: QPUs
+    that an operator keeps from new chunks, and why.
     """
 
     live: tuple[TaskRow, ...]
@@ -255,6 +273,22 @@ class Snapshot:
     journal_n: int
     latest_at: Instant
     open_sessions: tuple[SessionRow, ...]
+    drained: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRow:
+    """What a user was charged for chunks of a class in a minute, or for keeping a QPU.
+
+    `discarded`: their shots count no longer. `at`: when the latest ended.
+    """
+
+    account: str
+    owner: str
+    job_class: str
+    charged_s: float
+    discarded: bool
+    at: Instant
 
 
 @dataclass(frozen=True, slots=True)

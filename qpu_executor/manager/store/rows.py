@@ -18,6 +18,7 @@ from qpu_executor.manager.store.records import (
     SessionRow,
     TaskRow,
 )
+from qpu_executor.manager.store.wishes import NO_WISHES, Wishes
 from qpu_executor.model.states import ChunkState, TaskState
 
 Record = TypeVar("Record")
@@ -54,6 +55,12 @@ _TASK_STATE = Translation(
 _CHUNK_STATE = Translation(lambda state: state.value, _CHUNK_STATES.__getitem__)
 
 
+_WISHES = Translation(
+    lambda wishes: to_json(wishes.values()) if wishes else "{}",
+    lambda text: NO_WISHES if text == "{}" else Wishes.of_values(json.loads(text)),
+)
+
+
 class Codec(Generic[Record]):
     """Translates between one kind of record and its rows."""
 
@@ -79,6 +86,6 @@ class Codec(Generic[Record]):
 
 PROGRAM = Codec(ProgramRow, qubit_ids=_TUPLE)
 SESSION = Codec(SessionRow)
-TASK = Codec(TaskRow, state=_TASK_STATE, qpus=_TUPLE)
+TASK = Codec(TaskRow, state=_TASK_STATE, qpus=_TUPLE, wishes=_WISHES)
 CHUNK = Codec(ChunkRow, state=_CHUNK_STATE, counts=_MAPPING, versions=_MAPPING)
 JOURNAL = Codec(JournalRow, state=_TASK_STATE, data=_MAPPING)

@@ -36,9 +36,11 @@ from qpu_executor.manager.store.records import (
     Snapshot,
     TaskFilter,
     TaskRow,
+    UsageRow,
 )
 from qpu_executor.manager.store.sqlite import SqliteDatabase
 from qpu_executor.manager.store.writer import Writer
+from qpu_executor.model.values import Instant
 
 Answer = TypeVar("Answer")
 
@@ -160,6 +162,10 @@ class SqlStore:
     ) -> list[JournalRow]:
         """Journal rows with a number above `after`, in order. `states_only`: task state changes."""
         return await self._read(reading.journal, after, owner, session_id, states_only, limit)
+
+    async def usage(self, since: Instant) -> list[UsageRow]:
+        """What was charged since an instant, by user, class and minute; oldest first."""
+        return await self._read(reading.usage, since)
 
     async def history(self, task_ids: Collection[int]) -> dict[int, list[JournalRow]]:
         """State changes of these tasks, in order (a task without any has an empty list)."""

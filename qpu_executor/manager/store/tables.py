@@ -112,6 +112,8 @@ tasks = Table(
     Column("permanent", Boolean, nullable=False),
     Column("cancel_asked", Boolean, nullable=False),
     Column("hold_asked", Boolean, nullable=False),
+    Column("layout", Text),
+    Column("wishes", Text, nullable=False),
     UniqueConstraint("owner", "key", "generation", name="uq_tasks_owner_key_generation"),
 )
 Index("ix_tasks_owner", tasks.c.owner, tasks.c.id)
@@ -148,7 +150,18 @@ chunks = Table(
     Column("device_s", Float, nullable=False),
     Column("reason", Text, nullable=False),
     Column("versions", Text, nullable=False),
+    Column("discarded", Boolean, nullable=False),
+    Column("charged_s", Float, nullable=False),
 )
+Index(
+    "ix_chunks_ended_at",
+    chunks.c.ended_at,
+    sqlite_where=text("ended_at IS NOT NULL"),
+    postgresql_where=text("ended_at IS NOT NULL"),
+)
+
+RECALLED = "kind IN ('QpuDrained', 'QpuResumed', 'SaveHold')"
+"""Journal rows that a restart reads; spelt out for the same reason as `LIVE`."""
 
 journal = Table(
     "journal",
@@ -179,4 +192,10 @@ Index(
     journal.c.n,
     sqlite_where=text("state IS NOT NULL"),
     postgresql_where=text("state IS NOT NULL"),
+)
+Index(
+    "ix_journal_recalled",
+    journal.c.n,
+    sqlite_where=text(RECALLED),
+    postgresql_where=text(RECALLED),
 )

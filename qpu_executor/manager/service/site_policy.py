@@ -1,0 +1,49 @@
+"""The site's rules for the queue, as one value that can be replaced while the manager runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from qpu_executor.model.values import JobClass
+from qpu_executor.scheduling.admission import DAY_S, Credit
+from qpu_executor.scheduling.charging import ChargingTable
+from qpu_executor.scheduling.fair_share import FairShareRules
+from qpu_executor.scheduling.minimum_share import DEFAULT_HORIZON_S
+from qpu_executor.scheduling.ordering import Ordering
+from qpu_executor.scheduling.scheduler import Scheduler
+
+RECALLED_HALF_LIVES = 10
+"""What was used before that has less than a thousandth of its weight left."""
+
+
+@dataclass(frozen=True, slots=True)
+class SitePolicy:
+    """`classes`: the most urgent first. `ordering`: None stands for the core's default.
+
+    `kind`: the ordering's name in the site file.
+    """
+
+    classes: tuple[JobClass, ...]
+    default_class: str
+    ordering: Ordering | None = None
+    kind: str = ""
+    fair_share: FairShareRules = field(default_factory=FairShareRules)
+    charging: ChargingTable = field(default_factory=ChargingTable)
+    share_horizon_s: float = DEFAULT_HORIZON_S
+    credits: tuple[Credit, ...] = ()
+
+    def scheduler(self) -> Scheduler:
+        """A new core that goes by these rules."""
+        return Scheduler(
+            ordering=self.ordering,
+            fair_share=self.fair_share,
+            charging=self.charging,
+            share_horizon_s=self.share_horizon_s,
+            credits=self.credits,
+        )
+
+    @property
+    def memory_s(self) -> float:
+        """How far back, in seconds, what was used matters to shares and budgets."""
+        periods = [credit.period_s for credit in self.credits]
+        return max(RECALLED_HALF_LIVES * self.fair_share.half_life_s, DAY_S, *periods)

@@ -1,0 +1,131 @@
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from qpu_executor.errors import DeviceError
+from qpu_executor.manager.service.dispatcher import Dispatcher
+from qpu_executor.manager.service.fleet import Fleet, Qpu
+from qpu_executor.model.events import (
+    CalibrationDue,
+    CalibrationEnded,
+    CalibrationStarted,
+    ChunkFinished,
+    ChunkLost,
+    ChunkStarted,
+    QpuReported,
+)
+from qpu_executor.model.states import QpuState
+from qpu_executor.model.values import MICROSECONDS, ChunkId
+from qpu_executor.programs.program import Program
+from qpu_executor.qpus.base import CalibrationStatus, ChunkOrder, Health
+from qpu_executor.testing.fake_qpu import DEFAULT_CAPABILITIES, FakeQpu
+from qpu_executor.testing.virtual_clock import VirtualClock
+
+CHUNK = ChunkId(1, 0)
+ORDER = ChunkOrder(CHUNK, Program("fake", "x"), 0, 4, 7)
+CLOSED = Health(QpuState.DOWN, "an inspection")
+
+
+class Bench:
+    """A dispatcher with one fake QPU `q`, on a virtual clock; `events` holds what it posted."""
+
+    def __init__(self):
+        self.qpu = FakeQpu("q", capabilities=replace(DEFAULT_CAPABILITIES, can_calibrate=True))
+        self.fleet = Fleet([Qpu("q", "fake", self.qpu)])
+        self.clock = VirtualClock()
+        self.events = asyncio.Queue()
+        self.dispatcher = Dispatcher(
+            self.fleet, lambda event, outcome: self.events.put_nowait(event), self.clock, 5.0
+        )
+
+    async def next(self, number):
+        return [await asyncio.wait_for(self.events.get(), 10) for _ in range(number)]
+
+
+@pytest_asyncio.fixture
+async def bench():
+    made = Bench()
+    await made.fleet.open(made.clock, Path())
+    yield made
+    await made.dispatcher.close()
+    await made.fleet.close()
+
+
+async def test_a_refusal_of_a_qpu_that_is_up_is_a_fault(bench):
+    bench.qpu.refuse_start = DeviceError("out of lock")
+    bench.dispatcher.start("q", ORDER)
+    assert await bench.next(1) == [ChunkLost(CHUNK, "out of lock", fault=True)]
+
+
+async def test_a_refusal_of_a_closed_qpu_is_no_fault_and_the_closing_is_told_first(bench):
+    bench.qpu.refuse_start, bench.qpu.state = DeviceError("closed"), CLOSED
+    bench.dispatcher.start("q", ORDER)
+    assert await bench.next(2) == [
+        QpuReported("q", QpuState.DOWN, "an inspection"),
+        ChunkLost(CHUNK, "closed", fault=False),
+    ]
+
+
+async def test_a_fault_of_a_qpu_that_broke_down_is_told_after_the_breakdown(bench):
+    bench.dispatcher.start("q", ORDER)
+    assert await bench.next(1) == [ChunkStarted(CHUNK)]
+    bench.qpu.state = CLOSED
+    bench.qpu.fail(CHUNK)
+    reported, lost = await bench.next(2)
+    assert reported == QpuReported("q", QpuState.DOWN, "an inspection")
+    assert isinstance(lost, ChunkLost)
+    assert lost.fault
+
+
+async def test_a_finished_chunk_is_told_with_its_times(bench):
+    bench.dispatcher.start("q", ORDER)
+    await bench.next(1)
+    bench.qpu.finish(CHUNK, {"0": 4}, device_s=3.0)
+    assert await bench.next(1) == [ChunkFinished(CHUNK, 4, 3.0, 0.0)]
+
+
+@pytest.mark.parametrize(("until_s", "seen_after_s"), [(None, 5), (2, 2), (60, 5)])
+async def test_health_is_looked_at_every_few_seconds_of_the_clock_and_when_it_says(
+    bench, until_s, seen_after_s
+):
+    until = None if until_s is None else bench.clock.now() + until_s * MICROSECONDS
+    bench.fleet.get("q").health = Health(QpuState.UP, until=until)
+    bench.dispatcher.watch_health()
+    await bench.clock.advance(0)
+    bench.qpu.state = CLOSED
+    await bench.clock.advance(seen_after_s - 0.001)
+    assert bench.events.empty()
+    await bench.clock.advance(0.001)
+    assert await bench.next(1) == [QpuReported("q", QpuState.DOWN, "an inspection")]
+
+
+async def test_a_calibration_is_asked_for_and_told_from_beginning_to_end(bench):
+    bench.dispatcher.watch_health()
+    bench.qpu.state = Health(
+        QpuState.DOWN, "calibrating", calibration=CalibrationStatus(None, running=True)
+    )
+    bench.dispatcher.calibrate("q")
+    assert await bench.next(1) == [CalibrationStarted("q")]
+    assert bench.qpu.calls[-1] == ("calibrate", None)
+    bench.qpu.state = Health(
+        QpuState.UP, calibration=CalibrationStatus("e1", since=3, due_at=9, quality=0.9)
+    )
+    await bench.clock.advance(5)
+    assert await bench.next(2) == [
+        CalibrationEnded("q", "e1", 3, 0.9),
+        CalibrationDue("q", "the QPU says so", 9),
+    ]
+
+
+async def test_a_calibration_that_the_qpu_refuses_is_told_as_one_that_didn_t_work():
+    bench = Bench()
+    bench.fleet = Fleet([Qpu("q", "fake", FakeQpu("q"))])
+    dispatcher = Dispatcher(
+        bench.fleet, lambda event, outcome: bench.events.put_nowait(event), bench.clock, 5.0
+    )
+    dispatcher.calibrate("q")
+    assert await bench.next(1) == [CalibrationEnded("q", worked=False)]
+    await dispatcher.close()
