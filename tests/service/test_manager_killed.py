@@ -34,6 +34,13 @@ def chunks_in(store: Any) -> list[tuple[int, int, str]]:
         return [(task, n, state) for task, n, state in rows]
 
 
+def journal_of_chunks(store: Any) -> list[str]:
+    """What the journal tells of chunks, in order, in a store that nobody has open."""
+    with sqlite3.connect(f"file:{store}?mode=ro", uri=True) as database:
+        rows = database.execute("select kind from journal where kind like 'Chunk%' order by n")
+        return [kind for (kind,) in rows]
+
+
 def wait_for_chunk(client: Client, task_id: int) -> None:
     """Return once the task's chunk was accepted by the QPU."""
     events = client.events(after=0)
@@ -56,9 +63,12 @@ def test_killed_while_a_chunk_runs_restart_gives_the_same_counts_once(
         wait_for_chunk(client, task.id)
         served.kill()
         # The journal and the rows prove that the chunk was at the QPU when it happened.
+        assert journal_of_chunks(served.store) == ["ChunkStarted"]
         assert chunks_in(served.store) == [(task.id, 0, "RUNNING")]
         served.start()
         result = task.result(timeout=120)
+    told = journal_of_chunks(served.store)
+    assert told == ["ChunkStarted", "ChunkLost", "ChunkStarted", "ChunkFinished"]
     assert result.counts == expected.counts
     assert result.shots == 200 == sum(result.counts.values())
     assert [(c.n, c.state, c.shots_counted) for c in result.chunks] == [
