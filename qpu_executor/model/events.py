@@ -135,6 +135,18 @@ class TaskStopAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class StoppingRuleMet:
+    """Somebody judged that a task has enough with `shots` counted shots, and why.
+
+    Those that count already, or with them the ones of the chunk whose end is posted next.
+    """
+
+    task_id: int
+    shots: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class QpuDrained:
     """An operator asked that a QPU takes nothing new, whatever it reports of itself."""
 
@@ -240,6 +252,7 @@ Event = (
     | ChunkRefused
     | ChunkUnanswered
     | TaskStopAsked
+    | StoppingRuleMet
     | QpuDrained
     | QpuResumed
     | WindowsChanged

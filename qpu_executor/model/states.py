@@ -18,7 +18,7 @@ class TaskState(StrEnum):
     RUNNING = "RUNNING"
     """One of its chunks is at a QPU."""
     COMPLETED = "COMPLETED"
-    """All shots are counted."""
+    """All shots are counted, or enough of them by the task's stopping rule."""
     FAILED = "FAILED"
     """Ended without its shots; the task's error says who must act."""
     CANCELLED = "CANCELLED"

@@ -111,6 +111,8 @@ class TaskSpec:
     `path_s`: seconds of work, classical and quantum, from this task to the end of its
     job, as its workflow said (None: unknown). `timing`: wishes about time, where there
     are any. `layout`: names its register layout (None: none, or any will do).
+    `min_shots`: with so many it may be complete, if its stopping rule is met (None: it
+    has no such rule).
     """
 
     task_id: int
@@ -129,3 +131,4 @@ class TaskSpec:
     layout: str | None = None
     deadline_at: Instant | None = None
     path_s: float | None = None
+    min_shots: int | None = None

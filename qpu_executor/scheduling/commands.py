@@ -15,7 +15,9 @@ from qpu_executor.model.values import ChunkId, Instant
 
 @dataclass(frozen=True, slots=True)
 class SaveTask:
-    """Record a task's state. `shots_done`: counted so far. `error`: why it FAILED."""
+    """Record a task's state. `shots_done`: counted so far. `error`: why it FAILED.
+    `stopped_early`: why it is COMPLETED with fewer shots than it asked for.
+    """
 
     cause: int
     task_id: int
@@ -23,6 +25,7 @@ class SaveTask:
     shots_done: int
     error: str | None = None
     permanent: bool = False
+    stopped_early: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

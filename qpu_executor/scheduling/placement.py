@@ -10,7 +10,7 @@ from qpu_executor.model.values import ChunkId, Instant
 from qpu_executor.scheduling.admission import Limits
 from qpu_executor.scheduling.agenda import Agenda
 from qpu_executor.scheduling.boundaries import Blocked, next_boundary, room
-from qpu_executor.scheduling.chunking import chunk_shots
+from qpu_executor.scheduling.chunking import chunk_shots, shots_to_judgement
 from qpu_executor.scheduling.gates import Gates
 from qpu_executor.scheduling.minimum_share import MinimumShares
 from qpu_executor.scheduling.queue import Queue
@@ -72,6 +72,7 @@ class Placement:
         *,
         error: str | None = None,
         permanent: bool = False,
+        stopped_early: str | None = None,
     ) -> None:
         """End a task that has no chunk out, and see to those that depend on it."""
         todo = [(task, state, error, permanent)]
@@ -80,7 +81,8 @@ class Placement:
             if ending.task_id not in self._state.tasks:
                 continue
             lined_up = ending.state is TaskState.QUEUED and ending.entry is not None
-            self._recorder.task(ending, final, error=why, permanent=for_good)
+            early = stopped_early if ending is task else None
+            self._recorder.task(ending, final, error=why, permanent=for_good, stopped_early=early)
             self._leave_order(ending, now, lined_up=lined_up)
             clock = ending.clock
             if clock is not None and clock.epoch is not None:
@@ -104,6 +106,8 @@ class Placement:
             self.end(task, now, TaskState.CANCELLED)
         elif not task.remaining:
             self.end(task, now, TaskState.COMPLETED)
+        elif (enough := task.enough) is not None:
+            self.end(task, now, TaskState.COMPLETED, stopped_early=enough)
         elif ended.fails is not None:
             self.end(task, now, TaskState.FAILED, error=ended.fails)
         elif (why := self.leave_epoch(task, ended.epoch_n, qpu)) is not None:
@@ -257,6 +261,7 @@ class Placement:
             raise self._recorder.story.error("a second chunk at once", task.task_id)
         fits = room(task, qpu, now)
         assert not isinstance(fits, Blocked), fits
+        stop = task.early_stop
         shots = chunk_shots(
             task.remaining,
             divisible=task.divisible,
@@ -264,6 +269,7 @@ class Placement:
             rate_hz=qpu.rate_hz,
             qpu=qpu.spec,
             fits=fits,
+            judged=None if stop is None else shots_to_judgement(task.shots_done, stop.min_shots),
         )
         name = qpu.spec.name
         chunk = Chunk(ChunkId(task.task_id, task.next_n), name, task.shots_done, shots)

@@ -22,6 +22,7 @@ from qpu_executor.scheduling.parking import Parking
 from qpu_executor.scheduling.reranking import Reranking
 from qpu_executor.scheduling.state import (
     Bucket,
+    EarlyStop,
     Entry,
     Head,
     Hints,
@@ -100,6 +101,7 @@ class Queue:
             shot_s=spec.shot_s,
             hints=_hints(spec),
             clock=None if spec.timing is None else TaskClock(spec.timing),
+            early_stop=None if spec.min_shots is None else EarlyStop(spec.min_shots),
         )
         self._tasks[spec.task_id] = task
         return task

@@ -41,14 +41,21 @@ class Recorder:
         return self.commands
 
     def task(
-        self, task: Task, state: TaskState, *, error: str | None = None, permanent: bool = False
+        self,
+        task: Task,
+        state: TaskState,
+        *,
+        error: str | None = None,
+        permanent: bool = False,
+        stopped_early: str | None = None,
     ) -> None:
         """Move a task."""
         self.story.move_task(self.cause, task.task_id, task.state, state)
         self._limits.moved(task, task.state, state)
         task.state = state
+        done = task.shots_done
         self.commands.append(
-            SaveTask(self.cause, task.task_id, state, task.shots_done, error, permanent)
+            SaveTask(self.cause, task.task_id, state, done, error, permanent, stopped_early)
         )
 
     def chunk(
@@ -84,6 +91,8 @@ class Recorder:
         if task.shots_done:
             self.commands.append(DiscardShots(self.cause, task.task_id, task.shots_done, reason))
         task.shots_done = 0
+        if task.early_stop is not None:
+            task.early_stop.shots = None
 
     def calibrate(self, qpu: str, reason: str) -> None:
         """Ask an idle QPU for a calibration."""

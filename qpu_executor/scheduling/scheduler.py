@@ -29,6 +29,7 @@ from qpu_executor.model.events import (
     QpuRegistered,
     QpuReported,
     QpuResumed,
+    StoppingRuleMet,
     TaskCancelAsked,
     TaskHoldAsked,
     TaskReleaseAsked,
@@ -140,6 +141,7 @@ class Scheduler:
             ChunkRefused: self._chunk_refused,
             ChunkUnanswered: self._chunk_unanswered,
             TaskStopAsked: self._time.stop_asked,
+            StoppingRuleMet: self._stopping_rule_met,
             QpuDrained: lambda event: self._open_or_close(self._time.drained(event)),
             QpuResumed: lambda event: self._open_or_close(self._time.resumed(event)),
             WarmHoldAsked: lambda event: self._holding.hold_asked(event, self._now),
@@ -366,6 +368,18 @@ class Scheduler:
         if task.state is TaskState.HELD:
             self._placement.make_ready(task, self._now)
 
+    def _stopping_rule_met(self, event: StoppingRuleMet) -> None:
+        """The task ends at once, or with the chunk that it has out (whose shots count)."""
+        task = self._state.tasks.get(event.task_id)
+        if task is None:
+            return
+        stop = task.early_stop
+        if stop is None or event.shots < stop.min_shots:
+            raise self._recorder.story.error("no stopping rule of it can be met", task.task_id)
+        stop.shots, stop.reason = event.shots, event.reason
+        if task.chunk is None and task.enough is not None:
+            self._placement.end(task, self._now, TaskState.COMPLETED, stopped_early=task.enough)
+
     # -- what QPUs say about chunks -------------------------------------------------
 
     def _out(self, chunk: ChunkId) -> Task | None:
@@ -413,13 +427,11 @@ class Scheduler:
         task = self._out(event.chunk)
         if task is None:
             return
-        qpu, _ = self._end_chunk(task, ChunkState.LOST, 0, event.reason)
-        if task.cancel_asked:
-            self._placement.end(task, self._now, TaskState.CANCELLED)
-        else:
-            self._placement.end(
-                task, self._now, TaskState.FAILED, error=event.reason, permanent=True
-            )
+        qpu, chunk = self._end_chunk(task, ChunkState.LOST, 0, event.reason)
+        if task.cancel_asked or task.enough is not None:
+            self._placement.go_on(task, qpu, chunk, self._now)
+            return
+        self._placement.end(task, self._now, TaskState.FAILED, error=event.reason, permanent=True)
         self._placement.fill((qpu.spec.name,), self._now)
 
     def _expected_charge_s(self, spec: TaskSpec, shots: int) -> float:
@@ -448,7 +460,7 @@ class Scheduler:
         if counted:
             task.faults = 0
         self._time.chunk_ended(qpu, self._now)
-        if not task.remaining:
+        if not task.remaining or task.enough is not None:
             self._holding.begin_linger(task, qpu, self._now)
         self._placement.go_on(task, qpu, chunk, self._now)
 
@@ -458,7 +470,7 @@ class Scheduler:
             task, ChunkState.LOST, 0, reason, device_s=device_s, setup_s=setup_s, fault=fault
         )
         task.faults += fault
-        if task.faults < self._max_faults or task.cancel_asked:
+        if task.faults < self._max_faults or task.cancel_asked or task.enough is not None:
             self._placement.go_on(task, qpu, chunk, self._now)
             return
         error = f"{task.faults} device faults in a row on {qpu.spec.name}, the last one: {reason}"

@@ -37,6 +37,7 @@ def _check_task(state: CoreState, task_id: int, task: Task) -> None:
     runs = task.state is TaskState.RUNNING
     _require((task.chunk is not None) == runs, "RUNNING exactly if a chunk is out", where)
     _require(runs or not (task.cancel_asked or task.hold_asked), "asked, not done", where)
+    _require(runs or task.enough is None, "has enough shots and goes on", where)
     deferred = task.clock is not None and task.clock.deferred
     unranked = task.state is TaskState.HELD or deferred
     _require((task.entry is None) == unranked, "ranked unless held or deferred", where)

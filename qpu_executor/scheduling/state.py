@@ -118,6 +118,18 @@ class TaskClock:
     charged_s: float = 0.0
 
 
+@dataclass(slots=True, eq=False)
+class EarlyStop:
+    """What is kept of a task that has a stopping rule. `min_shots`: as in its `TaskSpec`.
+
+    `shots`: with so many it has enough, and `reason` says why (None: not that we know).
+    """
+
+    min_shots: int
+    shots: int | None = None
+    reason: str = ""
+
+
 class Hints(NamedTuple):
     """What a policy may want to know of a task, as in its `TaskSpec`; few tasks have it."""
 
@@ -133,7 +145,7 @@ class Task:
     `entry`: its place in the order, frozen when it became ready (kept while it
     runs; None while it is held or deferred). `ready_at`: when it last became ready (0: not
     yet). `work_s`: seconds of QPU time that it was expected to need still, then.
-    `clock`: None for most tasks, which wish nothing about time.
+    `clock`: None for most tasks, which wish nothing about time; so is `early_stop`.
     """
 
     task_id: int
@@ -154,6 +166,15 @@ class Task:
     hints: Hints | None = None
     ready_at: Instant = 0
     clock: TaskClock | None = None
+    early_stop: EarlyStop | None = None
+
+    @property
+    def enough(self) -> str | None:
+        """Why the shots that it has are enough, though it asked for more; None: they aren't."""
+        stop = self.early_stop
+        if stop is None or stop.shots is None or not self.remaining:
+            return None
+        return stop.reason if self.shots_done >= stop.shots else None
 
     @property
     def layout(self) -> str | None:

@@ -24,12 +24,14 @@ TASK_MOVES: Mapping[TaskState | None, Mapping[TaskState, str]] = {
     },
     TaskState.HELD: {
         TaskState.QUEUED: "released",
+        TaskState.COMPLETED: "enough shots",
         TaskState.FAILED: "can't run any more",
         TaskState.CANCELLED: "cancelled",
     },
     TaskState.QUEUED: {
         TaskState.RUNNING: "chunk sent",
         TaskState.HELD: "held",
+        TaskState.COMPLETED: "enough shots",
         TaskState.FAILED: "can't run any more",
         TaskState.CANCELLED: "cancelled",
     },
@@ -37,7 +39,7 @@ TASK_MOVES: Mapping[TaskState | None, Mapping[TaskState, str]] = {
         TaskState.RUNNING: "next chunk",
         TaskState.QUEUED: "gives way, shots kept",
         TaskState.HELD: "held, chunk ended",
-        TaskState.COMPLETED: "all shots counted",
+        TaskState.COMPLETED: "all shots counted, or enough",
         TaskState.FAILED: "refused, too many faults, time limit",
         TaskState.CANCELLED: "cancelled, chunk ended",
     },

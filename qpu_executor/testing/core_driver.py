@@ -18,6 +18,7 @@ from qpu_executor.model.events import (
     Event,
     QpuRegistered,
     QpuReported,
+    StoppingRuleMet,
     TaskCancelAsked,
     TaskSubmitted,
 )
@@ -53,7 +54,8 @@ def task_spec(task_id: int, **changes: Any) -> TaskSpec:
 @dataclass(slots=True)
 class TaskBook:
     """What the driver knows of a task. `counted`: shots, by the driver's own count;
-    `saved`: by the chunks that the core saved."""
+    `saved`: by the chunks that the core saved. `enough`: with so many shots its stopping
+    rule is met, as far as the driver said so; `stopped_early`: why it has fewer than asked."""
 
     spec: TaskSpec
     state: TaskState | None = None
@@ -62,6 +64,8 @@ class TaskBook:
     chunks: int = 0
     error: str | None = None
     permanent: bool = False
+    enough: int | None = None
+    stopped_early: str | None = None
     history: list[TaskState] = field(default_factory=list)
 
 
@@ -107,6 +111,8 @@ class CoreDriver:
             book.counted += min(event.shots, book.spec.shots - book.counted)
         elif isinstance(event, TaskCancelAsked):
             self.cancels |= {chunk for chunk in self.out if chunk.task_id == event.task_id}
+        elif isinstance(event, StoppingRuleMet) and event.task_id in self.live():
+            self.tasks[event.task_id].enough = event.shots
         self.calendar.note(event, self.now)
         commands = self.scheduler.handle(event, self.now)
         for command in commands:
@@ -138,6 +144,7 @@ class CoreDriver:
                 assert command.shots == book.counted == book.saved > 0, (book, command)
                 self.calendar.check_discard(book.spec, command)
                 book.counted = book.saved = 0
+                book.enough = None
             case StartCalibration():
                 assert not self.busy(command.qpu), command
                 self.calendar.check_calibration(command, self.now)
@@ -150,6 +157,7 @@ class CoreDriver:
         book.state = command.state
         book.history.append(command.state)
         book.error, book.permanent = command.error, command.permanent
+        book.stopped_early = command.stopped_early
 
     def _save_chunk(self, command: SaveChunk) -> None:
         assert command.state in CHUNK_MOVES[self.states[command.chunk]], command
@@ -183,13 +191,24 @@ class CoreDriver:
         for task_id, book in self.tasks.items():
             assert book.counted <= book.spec.shots, book
             assert (book.state is TaskState.RUNNING) == (task_id in running), (task_id, book)
-            if book.state is TaskState.COMPLETED:
-                assert book.counted == book.spec.shots, book
-
+            self._compare_early_stop(book)
         for chunk in self.cancels - self.out.keys():
             book = self.tasks[chunk.task_id]
             assert book.state in (TaskState.CANCELLED, TaskState.FAILED), chunk
             assert book.state is TaskState.CANCELLED or book.error, chunk
+
+    def _compare_early_stop(self, book: TaskBook) -> None:
+        """Complete means all shots, or enough and a reason; who has enough doesn't go on."""
+        missing = book.counted < book.spec.shots
+        enough = missing and book.enough is not None and book.counted >= book.enough
+        if book.state is TaskState.COMPLETED:
+            assert not missing or enough, book
+            assert (book.stopped_early is not None) == missing, book
+            assert not missing or book.counted >= (book.spec.min_shots or book.spec.shots), book
+            return
+        assert book.stopped_early is None, book
+        if book.state in (TaskState.QUEUED, TaskState.HELD):
+            assert not enough, book
 
     def _check_dependencies(self, spec: TaskSpec) -> None:
         for dependency in spec.timing.depends_on if spec.timing is not None else ():

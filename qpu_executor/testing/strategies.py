@@ -72,17 +72,19 @@ def qpu_specs(draw: st.DrawFn, name: str) -> QpuSpec:
 def task_specs(draw: st.DrawFn, task_id: int, submitted_at: int) -> TaskSpec:
     """A task of one of few owners, so that buckets hold several tasks."""
     qpus = draw(st.permutations(QPU_NAMES))
+    shots = draw(st.sampled_from((1, 2, 7, 30, 100)))
     return TaskSpec(
         task_id=task_id,
         owner=draw(st.sampled_from(("ada", "bob"))),
         account=draw(st.sampled_from(("physics", "chemistry"))),
         job_class=draw(st.sampled_from((*CLASS_NAMES, "unheard-of"))),
-        shots=draw(st.sampled_from((1, 2, 7, 30, 100))),
+        shots=shots,
         qpus=tuple(qpus[: draw(st.integers(1, 3))]),
         submitted_at=submitted_at,
         priority=draw(st.integers(-1, 1)),
         divisible=draw(st.booleans()),
         held=draw(st.sampled_from((False, False, False, True))),
+        min_shots=draw(st.sampled_from((None, None, 1, max(1, shots // 3), shots))),
     )
 
 

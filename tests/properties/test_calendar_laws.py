@@ -26,6 +26,7 @@ from qpu_executor.model.events import (
     QpuDrained,
     QpuRegistered,
     QpuResumed,
+    StoppingRuleMet,
     TaskCancelAsked,
     TaskHoldAsked,
     TaskReleaseAsked,
@@ -245,6 +246,16 @@ class CalendarMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def stop(self, data: st.DataObject) -> None:
         self.post(TaskStopAsked(data.draw(st.sampled_from(sorted(self.driver.out))).task_id))
+
+    @precondition(lambda self: self.driver.out)
+    @rule(data=st.data(), more=st.sampled_from((0, 10)))
+    def rule_is_met(self, data: st.DataObject, more: int) -> None:
+        """Of a task that runs; a calibration may discard the shots that it was judged on."""
+        task_id = data.draw(st.sampled_from(sorted(self.driver.out))).task_id
+        book = self.driver.tasks[task_id]
+        if book.spec.min_shots is not None:
+            shots = max(book.spec.min_shots, book.counted) + more
+            self.post(StoppingRuleMet(task_id, shots, "enough"))
 
     @precondition(lambda self: self.driver.out)
     @rule(data=st.data())

@@ -17,6 +17,7 @@ from qpu_executor.model.events import (
     Event,
     QpuRegistered,
     QpuReported,
+    StoppingRuleMet,
     TaskCancelAsked,
     TaskHoldAsked,
     TaskReleaseAsked,
@@ -142,6 +143,35 @@ class LawMachine(RuleBasedStateMachine):
     def release(self, data: st.DataObject) -> None:
         self.post(TaskReleaseAsked(self.some_task(data)))
 
+    def judged(self, task_id: int) -> bool:
+        return self.driver.tasks[task_id].spec.min_shots is not None
+
+    @precondition(lambda self: any(map(self.judged, self.driver.tasks)))
+    @rule(data=st.data(), more=st.sampled_from((0, 0, 1, 20)))
+    def rule_is_met(self, data: st.DataObject, more: int) -> None:
+        """Of any task that has a rule, whether it waits, runs, or has ended."""
+        judged = [task_id for task_id in self.driver.tasks if self.judged(task_id)]
+        running = [chunk.task_id for chunk in self.driver.out if self.judged(chunk.task_id)]
+        book = self.driver.tasks[data.draw(st.sampled_from([*sorted(running), *judged]))]
+        shots = max(book.spec.min_shots or 0, book.counted) + more
+        self.post(StoppingRuleMet(book.spec.task_id, shots, "enough"))
+
+    @precondition(lambda self: any(self.judged(chunk.task_id) for chunk in self.driver.out))
+    @rule(data=st.data(), share=SHOTS_SHARE)
+    def rule_is_met_by_the_chunk_that_ends(self, data: st.DataObject, share: float) -> None:
+        """As a manager does it: the judgement first, then the end of the chunk."""
+        chunks = [chunk for chunk in sorted(self.driver.out) if self.judged(chunk.task_id)]
+        chunk = data.draw(st.sampled_from(chunks))
+        book = self.driver.tasks[chunk.task_id]
+        shots = int(self.driver.out[chunk].shots * share)
+        total = book.counted + shots
+        cancelled = chunk in self.driver.cancels
+        if total >= (book.spec.min_shots or 0):
+            self.post(StoppingRuleMet(chunk.task_id, total, "enough"))
+        self.post(ChunkFinished(chunk, shots, shots / 5.0))
+        if total >= (book.spec.min_shots or 0) and not cancelled:
+            assert book.state is TaskState.COMPLETED
+
     # -- QPUs --------------------------------------------------------------------
 
     def some_chunk_out(self, data: st.DataObject) -> ChunkId:
@@ -219,6 +249,10 @@ class LawMachine(RuleBasedStateMachine):
             self.join_all_again(old)
         for task_id in cancelled:
             self.post(TaskCancelAsked(task_id, "asked before the restart"))
+        for task_id in self.driver.live():
+            enough = self.driver.tasks[task_id].enough
+            if enough is not None:
+                self.post(StoppingRuleMet(task_id, enough, "judged again"))
 
     def join_all_again(self, old: Scheduler) -> None:
         self.post(ClassesChanged(self.classes))

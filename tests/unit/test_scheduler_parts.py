@@ -90,8 +90,8 @@ def test_illegal_move_raises_with_the_story_of_that_task_only() -> None:
     story = Story()
     story.move_task(1, 7, None, TaskState.QUEUED)
     story.move_task(2, 8, None, TaskState.HELD)
-    with pytest.raises(InternalError, match="illegal move QUEUED -> COMPLETED") as caught:
-        story.move_task(3, 7, TaskState.QUEUED, TaskState.COMPLETED)
+    with pytest.raises(InternalError, match="illegal move COMPLETED -> RUNNING") as caught:
+        story.move_task(3, 7, TaskState.COMPLETED, TaskState.RUNNING)
     assert "#1 QUEUED" in str(caught.value)
     assert "HELD" not in str(caught.value)
 
