@@ -123,8 +123,8 @@ class Client:
         """Submit one task: a Pulser sequence, a Program, or abstract-representation JSON.
 
         The options are the fields of TaskOrder; `wishes`: those about time and
-        calibration. Raises BuilderError or ProgramError for what is no program, and
-        the manager's refusal.
+        calibration, and `stop_when`. Raises BuilderError or ProgramError for what is no
+        program, and the manager's refusal.
         """
         order = order_of(
             program,

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, cast
+from typing import Any, Literal, cast
 from uuid import uuid4
 
 from pydantic import ValidationError
 
 from qpu_executor.errors import RequestRefused
 from qpu_executor.model.states import OnRecalibration
+from qpu_executor.model.stopping import StopRule, read_stop_rule
 from qpu_executor.model.timing import Dependency
 from qpu_executor.programs.program import Program
-from qpu_executor.wire.tasks import DependencyWish, TaskRequest
+from qpu_executor.wire.tasks import DependencyWish, StopWhen, TaskRequest
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class TaskOrder:
     COMPLETED. `on_recalibration`: what a calibration means for the shots before it.
     `max_calibration_age_s`: chunks end at most this long after a calibration.
     `min_quality`: least quality that the QPU has to have reported. `deadline_at`: when
-    it is wanted. `shot_s`: expected seconds a shot; the QPU's rate if None.
+    it is wanted. `shot_s`: expected seconds a shot; the QPU's rate if None. `stop_when`:
+    when fewer shots are enough (a mapping as in `model/stopping.py`).
     """
 
     program: Program
@@ -54,6 +57,7 @@ class TaskOrder:
     min_quality: float | None = None
     deadline_at: datetime | None = None
     shot_s: float | None = None
+    stop_when: StopRule | Mapping[str, Any] | None = None
 
 
 def to_request(order: TaskOrder, session: str | None) -> TaskRequest:
@@ -69,6 +73,9 @@ def to_request(order: TaskOrder, session: str | None) -> TaskRequest:
             expected="a Program",
             next_step="pass the sequence to client.submit(), or through programs.to_program()",
         )
+    rule = None
+    if order.stop_when is not None:
+        rule = read_stop_rule(order.stop_when, order.shots).values()
     try:
         return TaskRequest(
             program_hash=order.program.hash,
@@ -91,6 +98,7 @@ def to_request(order: TaskOrder, session: str | None) -> TaskRequest:
             min_quality=order.min_quality,
             deadline_at=order.deadline_at,
             shot_s=order.shot_s,
+            stop_when=None if rule is None else StopWhen(**rule),
         )
     except ValidationError as invalid:
         first = invalid.errors()[0]

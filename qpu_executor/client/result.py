@@ -23,6 +23,10 @@ class Result:
     `counts`: bitstring -> times seen; bit i belongs to `qubit_ids[i]`; they sum
     to `shots`. `epochs`: calibration epochs of the shots (None: the device
     doesn't say). `duration_ns`: of one shot's pulses, None where unknown.
+
+    `stopped_early`: the task's stopping rule was met (`stop_reason`) before all of
+    `shots_asked` were taken; `shots_saved` were not, and aren't charged. The number of shots
+    depended on the shots then: intervals for a number fixed before don't hold.
     """
 
     task_id: int
@@ -44,6 +48,10 @@ class Result:
     history: tuple[StateTime, ...] = field(repr=False)
     versions: dict[str, str] = field(repr=False)
     surplus_shots: int = 0
+    stopped_early: bool = False
+    stop_reason: str | None = None
+    shots_asked: int | None = None
+    shots_saved: int = 0
 
     @classmethod
     def from_wire(cls, out: ResultOut) -> Result:
@@ -69,6 +77,10 @@ class Result:
             history=tuple(out.history),
             versions=dict(out.versions),
             surplus_shots=out.surplus_shots,
+            stopped_early=task.stopped_early,
+            stop_reason=task.stop_reason,
+            shots_asked=task.shots,
+            shots_saved=task.shots_saved,
         )
 
     @property
@@ -99,7 +111,9 @@ class Result:
         more = ", ..." if len(self.counts) > 3 else ""
         name = f" {self.name!r}" if self.name else ""
         where = f" on {self.qpu}" + (" (emulated)" if self.emulated else "")
-        return f"<Result of task {self.task_id}{name}: {self.shots} shots{where}, {{{top}{more}}}>"
+        asked = f" of {self.shots_asked} (stopped early)" if self.stopped_early else ""
+        shots = f"{self.shots}{asked} shots"
+        return f"<Result of task {self.task_id}{name}: {shots}{where}, {{{top}{more}}}>"
 
 
 TaskEnd = ResultOut | TaskOut

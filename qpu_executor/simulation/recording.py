@@ -36,7 +36,8 @@ class RecordedTask:
 
     `delay_s`: after that end, or after the start of the recording. `shot_s`: seconds a
     shot took (None: it took none). `cancel_after_s`: after its submission, if somebody
-    cancelled it.
+    cancelled it. `shots`: as many as were enough, where its stopping rule was met (the
+    rehearsal has no counts to judge).
     """
 
     task_id: int
@@ -83,6 +84,7 @@ class _Seen:
     cancel_at: Instant | None = None
     shots: int = 0
     device_s: float = 0.0
+    enough: int | None = None
 
 
 @dataclass(slots=True)
@@ -107,6 +109,8 @@ class _Reader:
             asked = self.tasks.get(int(data["task_id"]))
             if asked is not None and asked.cancel_at is None:
                 asked.cancel_at = entry.at
+        elif entry.kind == "StoppingRuleMet" and seen is not None:
+            seen.enough = int(data["shots"])
         elif entry.kind == "QpuReported":
             self._open_or_close(str(data["qpu"]), data["state"] == QpuState.UP, entry.at)
         elif entry.kind in ("CalibrationStarted", "CalibrationEnded"):
@@ -174,12 +178,13 @@ def _recorded(task_id: int, one: _Seen, after: int | None, delay_s: float) -> Re
     spec, cancel_s = one.spec, None
     if one.cancel_at is not None:
         cancel_s = (one.cancel_at - one.submitted_at) / MICROSECONDS
+    asked = int(spec["shots"])
     return RecordedTask(
         task_id=task_id,
         owner=spec["owner"],
         account=spec["account"],
         job_class=spec["job_class"],
-        shots=int(spec["shots"]),
+        shots=asked if one.enough is None else min(asked, one.enough),
         qpus=tuple(spec["qpus"]),
         priority=int(spec.get("priority", 0)),
         divisible=bool(spec.get("divisible", True)),

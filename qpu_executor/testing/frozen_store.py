@@ -31,6 +31,7 @@ from qpu_executor.manager.store.records import (
 from qpu_executor.manager.store.sql import SqlStore
 from qpu_executor.manager.store.wishes import Wishes
 from qpu_executor.model.states import ChunkState, DependencyKind, OnRecalibration, TaskState
+from qpu_executor.model.stopping import StopRule
 from qpu_executor.model.timing import Dependency
 from qpu_executor.model.values import MICROSECONDS, ChunkId, Instant
 
@@ -64,6 +65,10 @@ WISHES = Wishes(
     min_quality=0.5,
 )
 """Of task 7, since version 0002."""
+
+RULE = StopRule(50, stderr=0.25, observable=(("ZI", 1.0),))
+STOPPED_EARLY = "standard error 0.2 after 100 shots (at most 0.25 wanted)"
+"""Of task 1, since version 0003: it asked for 160 shots."""
 
 
 def _second(n: int) -> Instant:
@@ -119,7 +124,7 @@ def _ended(task_id: int, n: int, state: ChunkState, at: Instant, **outcome: obje
 def changes() -> list[Sequence[Change]]:
     """What is applied, batch by batch."""
     submitted = (
-        _task(1, TaskState.QUEUED),
+        _task(1, TaskState.QUEUED, shots=160, wishes=Wishes(stop_when=RULE)),
         _task(2, TaskState.HELD, key=None, session_id=None, qpu_asked="emu"),
         _task(3, TaskState.QUEUED, priority=5),
         _task(4, TaskState.QUEUED, key="again", key_origin="engine"),
@@ -171,7 +176,7 @@ def _completed() -> list[Change]:
             device_s=0.5,
             charged_s=0.5,
         ),
-        UpdateTask(1, _second(14), TaskState.COMPLETED, 100),
+        UpdateTask(1, _second(14), TaskState.COMPLETED, 100, stopped_early=STOPPED_EARLY),
     ]
 
 

@@ -43,6 +43,35 @@ class DependencyWish(BaseModel):
     kind: DependencyKind = DependencyKind.AFTER_OK
 
 
+class _StopFields(BaseModel):
+    """A stopping rule: `stderr` of `observable`, or `distinct` bitstrings.
+
+    The task is complete, with fewer shots, at the end of the first chunk that meets it.
+    """
+
+    min_shots: int = Field(ge=1, le=MAX_SHOTS, description="never before so many are counted")
+    stderr: float | None = Field(
+        default=None, gt=0, description="the observable's standard error is at most this"
+    )
+    observable: dict[str, float] | None = Field(
+        default=None,
+        description="label -> coefficient; a label has I, Z, 0 or 1 for each bit of a bitstring",
+        examples=[{"ZZI": 0.5, "1II": -1.0}],
+    )
+    distinct: int | None = Field(
+        default=None, ge=1, description="so many distinct bitstrings were seen"
+    )
+    seen: int | None = Field(default=None, ge=1, description="each of them so often; once if null")
+
+
+class StopWhen(_StopFields, Request):
+    """A stopping rule, as it is asked for."""
+
+
+class StopWhenOut(_StopFields, Answer):
+    """A task's stopping rule."""
+
+
 class _WishFields(BaseModel):
     """What few tasks ask for: about time and calibration."""
 
@@ -72,7 +101,9 @@ class _WishFields(BaseModel):
 
 
 class WishesOut(_WishFields, Answer):
-    """A task's wishes about time and calibration."""
+    """A task's wishes about time, calibration and its end."""
+
+    stop_when: StopWhenOut | None = Field(default=None, description="when fewer are enough")
 
 
 class TaskRequest(_WishFields, Request):
@@ -81,6 +112,9 @@ class TaskRequest(_WishFields, Request):
     program: ProgramIn | None = None
     program_hash: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     shots: int = Field(ge=1, le=MAX_SHOTS)
+    stop_when: StopWhen | None = Field(
+        default=None, description="when fewer shots are enough; all are taken if null"
+    )
     job_class: str | None = Field(default=None, description="the site's default class if null")
     qpu: str | None = Field(default=None, description="a QPU by name; any compatible one if null")
     priority: int = Field(
@@ -137,6 +171,16 @@ class TaskOut(Answer):
     started_at: datetime | None
     ended_at: datetime | None
     wishes: WishesOut | None = Field(default=None, description="null: it has none")
+    stopped_early: bool = Field(
+        default=False, description="its stopping rule was met; naive intervals don't hold"
+    )
+    stop_reason: str | None = Field(default=None, description="why it was stopped early")
+    shots_saved: int = Field(
+        default=0, description="asked for, not taken and not charged, as it was stopped early"
+    )
+    stop_standing: str | None = Field(
+        default=None, description="how far its stopping rule is, while it lives"
+    )
 
 
 class SubmitItem(Answer):

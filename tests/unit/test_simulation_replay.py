@@ -22,6 +22,7 @@ from qpu_executor.model.events import (
     ChunkFinished,
     Event,
     QpuReported,
+    StoppingRuleMet,
     TaskCancelAsked,
     TaskSubmitted,
 )
@@ -253,3 +254,18 @@ async def test_a_class_that_the_site_lacks_is_named(
 
     assert ended.value.code == 2
     assert "did you mean 'development'?" in capsys.readouterr().err
+
+
+def test_a_task_that_was_stopped_early_takes_as_many_shots_as_it_took() -> None:
+    journal = Journal()
+    journal.submit(0, 1, shots=1000, min_shots=100)
+    journal.add(60, StoppingRuleMet(1, 150, "enough"), 1)
+    journal.end(60, 1, shots=150, device_s=30.0)
+    journal.submit(0, 2, shots=40, min_shots=40)
+    journal.add(70, StoppingRuleMet(2, 60, "with a chunk that gave more"), 2)
+    journal.end(70, 2, shots=60, device_s=12.0)
+
+    recording = journal.read()
+
+    assert [one.shots for one in recording.tasks] == [150, 40]
+    assert play(recording).shots_counted == 190

@@ -18,6 +18,7 @@ from qpu_executor.manager.store.records import AddJournal, JournalRow, SessionRo
 from qpu_executor.manager.store.sql import SqlStore
 from qpu_executor.manager.store.wishes import Wishes
 from qpu_executor.model.states import ChunkState, DependencyKind, OnRecalibration, TaskState
+from qpu_executor.model.stopping import StopRule
 from qpu_executor.model.timing import Dependency
 from qpu_executor.testing import frozen_store
 
@@ -91,7 +92,12 @@ async def test_its_wishes_are_those_that_its_version_knew(frozen: Path) -> None:
     expected = {id_: Wishes() for id_ in tasks}
     if written_by != "0001":
         expected[7] = wishes
+    if written_by >= "0003":
+        expected[1] = Wishes(stop_when=StopRule(50, stderr=0.25, observable=(("ZI", 1.0),)))
     assert {id_: task.wishes for id_, task in tasks.items()} == expected
+    early = {id_: task.stopped_early for id_, task in tasks.items() if task.stopped_early}
+    said = {1: "standard error 0.2 after 100 shots (at most 0.25 wanted)"}
+    assert early == (said if written_by >= "0003" else {})
     assert {task.layout for task in tasks.values()} == {None}
     assert not any(chunk.discarded for of in chunks.values() for chunk in of)
 

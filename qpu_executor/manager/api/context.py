@@ -29,7 +29,8 @@ class Context:
         reason = None
         if not row.state.final and (found := manager.scheduler.reason(row.id)) is not None:
             reason = found.value
-        return task_out(row, manager.fleet.find(row.qpu) if row.qpu else None, reason)
+        qpu = manager.fleet.find(row.qpu) if row.qpu else None
+        return task_out(row, qpu, reason, manager.judge.standing(row))
 
 
 def context_of(request: Request) -> Context:

@@ -22,6 +22,7 @@ from qpu_executor.manager.service.orders import Answer, NewTask
 from qpu_executor.manager.store.records import TaskFilter, TaskRow
 from qpu_executor.manager.store.wishes import NO_WISHES, Wishes
 from qpu_executor.model.states import TaskState
+from qpu_executor.model.stopping import read_stop_rule
 from qpu_executor.model.timing import Dependency
 from qpu_executor.programs.program import Program
 from qpu_executor.wire.tasks import (
@@ -196,6 +197,10 @@ def order_of(
         return RequestRefused("a task needs a program", where="program", next_step="see /docs")
     else:
         program = shared.get(task.program_hash)
+    try:
+        wishes = _wishes(task)
+    except RequestRefused as refusal:
+        return refusal
     return NewTask(
         program=program,
         program_hash=program.hash if program else str(task.program_hash),
@@ -210,13 +215,15 @@ def order_of(
         held=task.held,
         key=key,
         key_origin=task.key_origin,
-        wishes=_wishes(task),
+        wishes=wishes,
     )
 
 
 def _wishes(task: TaskRequest) -> Wishes:
+    """Raises RequestRefused for a stopping rule that can't be."""
     if _WISHES.isdisjoint(task.model_fields_set):
         return NO_WISHES
+    rule = task.stop_when
     return Wishes(
         begin_at=optional_instant(task.begin_at),
         time_limit_s=task.time_limit_s,
@@ -226,6 +233,7 @@ def _wishes(task: TaskRequest) -> Wishes:
         min_quality=task.min_quality,
         deadline_at=optional_instant(task.deadline_at),
         shot_s=task.shot_s,
+        stop_when=None if rule is None else read_stop_rule(rule.model_dump(), task.shots),
     )
 
 

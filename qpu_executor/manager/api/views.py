@@ -18,6 +18,7 @@ from qpu_executor.wire.tasks import (
     DependencyWish,
     ResultOut,
     StateTime,
+    StopWhenOut,
     TaskOut,
     WishesOut,
 )
@@ -45,8 +46,13 @@ def optional_moment(at: Instant | None) -> datetime | None:
     return None if at is None else moment(at)
 
 
-def task_out(row: TaskRow, qpu: Qpu | None, reason: str | None = None) -> TaskOut:
-    """A task. `qpu`: the one it ran on last, where that is still there."""
+def task_out(
+    row: TaskRow, qpu: Qpu | None, reason: str | None = None, standing: str | None = None
+) -> TaskOut:
+    """A task. `qpu`: the one it ran on last, where that is still there. `standing`: of its
+    stopping rule.
+    """
+    early = row.stopped_early is not None
     return TaskOut(
         id=row.id,
         name=row.name,
@@ -73,10 +79,15 @@ def task_out(row: TaskRow, qpu: Qpu | None, reason: str | None = None) -> TaskOu
         started_at=optional_moment(row.started_at),
         ended_at=optional_moment(row.ended_at),
         wishes=_wishes_out(row.wishes) if row.wishes else None,
+        stopped_early=early,
+        stop_reason=row.stopped_early,
+        shots_saved=row.shots - row.shots_done if early else 0,
+        stop_standing=standing,
     )
 
 
 def _wishes_out(wishes: Wishes) -> WishesOut:
+    rule = wishes.stop_when
     return WishesOut(
         begin_at=optional_moment(wishes.begin_at),
         time_limit_s=wishes.time_limit_s,
@@ -86,6 +97,7 @@ def _wishes_out(wishes: Wishes) -> WishesOut:
         min_quality=wishes.min_quality,
         deadline_at=optional_moment(wishes.deadline_at),
         shot_s=wishes.shot_s,
+        stop_when=None if rule is None else StopWhenOut(**rule.values()),
     )
 
 

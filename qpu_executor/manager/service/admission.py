@@ -46,7 +46,7 @@ class Admission:
     async def admit(self, order: NewTask, caller: Caller) -> Admitted:
         """The task with what was found out about it.
 
-        Raises RequestRefused (class, QPU, limits), ProgramRefused (a device's
+        Raises RequestRefused (class, QPU, limits, stopping rule), ProgramRefused (a device's
         rule), ProgramError (can't be read) or UnknownTask (no such program).
         """
         job_class = self._job_class(order)
@@ -61,6 +61,8 @@ class Admission:
             else:
                 facts = facts or found
                 qpus.append(qpu.name)
+        if facts is not None and order.wishes.stop_when is not None:
+            order.wishes.stop_when.refuse_misfit(facts.atoms)
         if not qpus:
             raise _refusal_of_all(refusals)
         return Admitted(

@@ -155,6 +155,7 @@ class Ledger:
             error=command.error,
             error_code=code,
             permanent=command.permanent,
+            stopped_early=command.stopped_early,
             started_at=before.started_at or (now if command.state is TaskState.RUNNING else None),
             ended_at=now if command.state.final else None,
         )
@@ -170,6 +171,7 @@ class Ledger:
                 error=command.error,
                 error_code=code,
                 permanent=command.permanent or None,
+                stopped_early=command.stopped_early,
             )
         )
         if after.state is not before.state:
@@ -261,7 +263,9 @@ class Ledger:
     # -- journal --------------------------------------------------------------
 
     def _tell(self, row: TaskRow, now: Instant, cause: int) -> None:
-        data: Mapping[str, object] = {"error": row.error} if row.error else {}
+        data: dict[str, object] = {"error": row.error} if row.error else {}
+        if row.stopped_early is not None:
+            data["stopped_early"] = row.stopped_early
         self.told.append(
             self._journal(
                 now,

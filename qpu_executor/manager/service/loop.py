@@ -21,6 +21,7 @@ from qpu_executor.manager.service.alarm import Alarm
 from qpu_executor.manager.service.broadcast import Broadcast
 from qpu_executor.manager.service.fleet import Fleet
 from qpu_executor.manager.service.inbox import Inbox
+from qpu_executor.manager.service.judging import Judge
 from qpu_executor.manager.service.ledger import DeviceCommand, Ledger
 from qpu_executor.manager.store.base import Store
 from qpu_executor.manager.store.records import TaskFilter, TaskRow
@@ -58,7 +59,7 @@ class DecisionLoop:
     """`live`: rows of the tasks that haven't ended. `keys_found`: of the turn's items.
     `tasks_found`: those that the turn's items name and that have ended.
 
-    `perform` hands a saved command to a device.
+    `perform` hands a saved command to a device. `judge`: of stopping rules.
     """
 
     def __init__(
@@ -71,8 +72,10 @@ class DecisionLoop:
         broadcast: Broadcast,
         live: dict[int, TaskRow],
         perform: Callable[[DeviceCommand], Coroutine[None, None, None]],
+        judge: Judge,
     ) -> None:
         self.live = live
+        self._judge = judge
         self.keys_found: dict[OwnerKey, TaskRow] = {}
         self.tasks_found: dict[int, TaskRow] = {}
         self.trouble: QpuExecutorError | None = None
@@ -140,12 +143,21 @@ class DecisionLoop:
     def decide(
         self, event: Event, outcome: ChunkOutcome | None, ledger: Ledger, now: Instant
     ) -> None:
-        """Let the core decide on an event, and note what follows. Within a turn only."""
-        ledger.record_event(event, now)
+        """Let the core decide on an event, and note what follows. Within a turn only.
+
+        Where the end of a chunk meets its task's stopping rule, the core hears that first.
+        """
         chunk = getattr(event, "chunk", None)
+        if chunk is not None:
+            met = self._judge.before(event, outcome, ledger.row(chunk.task_id))
+            if met is not None:
+                self.decide(met, None, ledger, now)
+        ledger.record_event(event, now)
         for command in self._scheduler.handle(event, now):
             about = getattr(command, "chunk", None)
-            ledger.carry_out(command, outcome if about == chunk else None, now)
+            its_outcome = outcome if about == chunk else None
+            ledger.carry_out(command, its_outcome, now)
+            self._judge.follow(command, its_outcome)
 
     async def replace_core(
         self, make: Callable[[], Coroutine[None, None, tuple[Scheduler, list[Event]]]]

@@ -18,6 +18,7 @@ from qpu_executor.manager.service.admission import Admission
 from qpu_executor.manager.service.broadcast import Broadcast
 from qpu_executor.manager.service.dispatcher import Dispatcher
 from qpu_executor.manager.service.fleet import Fleet
+from qpu_executor.manager.service.judging import Judge
 from qpu_executor.manager.service.ledger import DeviceCommand, Ledger
 from qpu_executor.manager.service.loop import DecisionLoop
 from qpu_executor.manager.service.orders import Accepted, Admitted, Answer, NewTask
@@ -92,6 +93,7 @@ class Manager:
         self._make_clock = make_clock
         self._health_every_s = health_every_s
         self._shelf = ProgramShelf(store)
+        self.judge = Judge()
         self._open_sessions: dict[str, SessionRow] = {}
 
     async def recall(self) -> Clock:
@@ -116,6 +118,7 @@ class Manager:
             broadcast=self.broadcast,
             live=self.live,
             perform=self._perform,
+            judge=self.judge,
         )
         self.dispatcher = Dispatcher(self.fleet, self.loop.post, self.clock, self._health_every_s)
         self.windows = WindowCalendar(
@@ -135,7 +138,7 @@ class Manager:
     async def _fill(self, scheduler: Scheduler, policy: SitePolicy, snapshot: Snapshot) -> Restored:
         """Put everything that is stored, and what was used before, into an empty core."""
         now = self.clock.now()
-        return restore(
+        events, unclear, calibrations = restore(
             scheduler,
             self.fleet,
             {one.name: one for one in policy.classes},
@@ -145,6 +148,8 @@ class Manager:
             usage=await self.store.usage(after(now, -policy.memory_s)),
             charging=policy.charging,
         )
+        # Judgements first: who has enough must not be sent another chunk by the last of the rest.
+        return [*self.judge.recall(snapshot), *events], unclear, calibrations
 
     async def change_policy(self, policy: SitePolicy) -> None:
         """Go on by other rules: a new core, filled from the store between two turns.

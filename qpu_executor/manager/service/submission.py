@@ -101,4 +101,5 @@ def spec_of(row: TaskRow) -> TaskSpec:
         timing=row.wishes.timing() if row.wishes else None,
         layout=row.layout,
         deadline_at=row.wishes.deadline_at,
+        min_shots=None if row.wishes.stop_when is None else row.wishes.stop_when.min_shots,
     )

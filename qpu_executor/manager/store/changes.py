@@ -134,6 +134,7 @@ def _task_update(change: UpdateTask) -> Values:
         "new_permanent": change.permanent,
         "new_cancel_asked": change.cancel_asked,
         "new_hold_asked": change.hold_asked,
+        "new_stopped_early": change.stopped_early,
         "new_started_at": change.at if change.state is TaskState.RUNNING else None,
         "new_ended_at": change.at if change.state.final else None,
     }
@@ -151,6 +152,7 @@ def _task_asked(change: AskTask) -> Values:
         "new_permanent": None,
         "new_cancel_asked": change.cancel_asked,
         "new_hold_asked": change.hold_asked,
+        "new_stopped_early": None,
         "new_started_at": None,
         "new_ended_at": None,
     }

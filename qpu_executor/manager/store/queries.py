@@ -82,6 +82,7 @@ update_tasks = (
         permanent=_kept(tasks, "permanent", Boolean),
         cancel_asked=_kept(tasks, "cancel_asked", Boolean),
         hold_asked=_kept(tasks, "hold_asked", Boolean),
+        stopped_early=_kept(tasks, "stopped_early", Text),
         started_at=func.coalesce(tasks.c.started_at, bindparam("new_started_at", type_=BigInteger)),
         ended_at=_kept(tasks, "ended_at", BigInteger),
     )

@@ -33,7 +33,8 @@ class TaskRow:
 
     `key`, `generation`: an idempotency key names one task per generation;
     `body_hash`: of the request, to refuse another body under a user's key. `layout`: names
-    its register layout, where changing that takes one of its QPUs time.
+    its register layout, where changing that takes one of its QPUs time. `stopped_early`:
+    why it is COMPLETED with fewer shots than `shots`.
     """
 
     id: int
@@ -66,6 +67,7 @@ class TaskRow:
     hold_asked: bool = False
     layout: str | None = None
     wishes: Wishes = NO_WISHES
+    stopped_early: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +179,7 @@ class UpdateTask:
     permanent: bool | None = None
     cancel_asked: bool | None = None
     hold_asked: bool | None = None
+    stopped_early: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

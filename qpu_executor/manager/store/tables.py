@@ -114,6 +114,7 @@ tasks = Table(
     Column("hold_asked", Boolean, nullable=False),
     Column("layout", Text),
     Column("wishes", Text, nullable=False),
+    Column("stopped_early", Text),
     UniqueConstraint("owner", "key", "generation", name="uq_tasks_owner_key_generation"),
 )
 Index("ix_tasks_owner", tasks.c.owner, tasks.c.id)

@@ -6,18 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from qpu_executor.errors import RequestRefused
 from qpu_executor.model.states import DependencyKind, OnRecalibration
+from qpu_executor.model.stopping import StopRule, read_stop_rule
 from qpu_executor.model.timing import Dependency, Timing
 from qpu_executor.model.values import Instant
 
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """A task's wishes about time and calibration; what isn't given binds nobody.
+    """A task's wishes about time, calibration and its end; what isn't given binds nobody.
 
     `begin_at`, `time_limit_s`, `depends_on`, `on_recalibration`, `max_calibration_age_s`,
     `min_quality`: as in `Timing`. `deadline_at`: when its user wants it done. `shot_s`:
-    seconds that a shot takes, as its user says.
+    seconds that a shot takes, as its user says. `stop_when`: when it has enough shots.
     """
 
     begin_at: Instant | None = None
@@ -28,6 +30,7 @@ class Wishes:
     min_quality: float | None = None
     deadline_at: Instant | None = None
     shot_s: float | None = None
+    stop_when: StopRule | None = None
 
     def __bool__(self) -> bool:
         """True if there is any wish."""
@@ -56,6 +59,8 @@ class Wishes:
             found["depends_on"] = [[one.task_id, one.kind.value] for one in self.depends_on]
         if "on_recalibration" in found:
             found["on_recalibration"] = self.on_recalibration.value
+        if self.stop_when is not None:
+            found["stop_when"] = self.stop_when.values()
         return found
 
     @classmethod
@@ -69,7 +74,17 @@ class Wishes:
             for task_id, kind in found.get("depends_on", ())
         )
         found["on_recalibration"] = OnRecalibration(found.get("on_recalibration", "continue"))
+        if "stop_when" in found:
+            found["stop_when"] = _stored_rule(found["stop_when"])
         return cls(**found)
+
+
+def _stored_rule(values: Mapping[str, Any]) -> StopRule:
+    """A stored stopping rule. Raises ValueError for what no version stored."""
+    try:
+        return read_stop_rule(values)
+    except RequestRefused as error:
+        raise ValueError(str(error)) from None
 
 
 NO_WISHES = Wishes()
