@@ -47,6 +47,8 @@ def why_text(why: WhyOut, zone: tzinfo | None = None) -> str:
     if task.state.final:
         return "\n".join(lines + _ended(task, now))
     lines += _running(why, now) if task.state is TaskState.RUNNING else _waiting(why, now)
+    if task.stop_standing is not None:
+        lines.append(f"  may stop  before all shots are taken: {task.stop_standing}")
     lines.append(f"  as of     {on_the_clock(why.as_of, now)}")
     if why.priority:
         rows = [[part.name, value(part), part.meaning] for part in why.priority]
@@ -198,6 +200,8 @@ def _ended(task: TaskOut, now: datetime) -> list[str]:
     if task.started_at is not None:
         waited_s = (task.started_at - task.submitted_at).total_seconds()
         lines.append(f"  waited    {span(max(0.0, waited_s))} for its first chunk")
+    if task.stopped_early:
+        lines.append(f"  early     {task.stop_reason}; {task.shots_saved} shots saved")
     if task.error:
         lines.append(f"  error     {task.error}")
     verb = "result" if task.state is TaskState.COMPLETED else "show"

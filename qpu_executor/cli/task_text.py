@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from qpu_executor.cli.tables import clock, duration, table
 from qpu_executor.model.states import OnRecalibration
+from qpu_executor.model.stopping import read_stop_rule
 from qpu_executor.wire.tasks import TaskDetail, WishesOut
 
 
@@ -24,6 +25,10 @@ def detail_text(task: TaskDetail) -> str:
         for wish in _wishes(task.wishes):
             lines.append(f"  {label:<9}  {wish}")
             label = ""
+    if task.stop_standing is not None:
+        lines.append(f"  early stop {task.stop_standing}")
+    if task.stopped_early:
+        lines.append(early_stop_text(task.stop_reason, task.shots_saved, task.shots))
     if task.error:
         lines.append(f"  error      {task.error}")
     if task.chunks:
@@ -46,6 +51,14 @@ def detail_text(task: TaskDetail) -> str:
     return "\n".join(lines)
 
 
+def early_stop_text(reason: str | None, saved: int, asked: int | None) -> str:
+    """That a task has fewer shots than it asked for, why, and what that means for its user."""
+    return (
+        f"  stopped early: {reason}; {saved} of {asked} shots saved, not charged\n"
+        "  (the shots decided when to stop: intervals for a fixed number of shots don't hold)"
+    )
+
+
 def _wishes(wishes: WishesOut) -> list[str]:
     """Each wish that there is, in words."""
     found = []
@@ -66,4 +79,7 @@ def _wishes(wishes: WishesOut) -> list[str]:
         found.append(f"quality {wishes.min_quality:g} or better")
     if wishes.shot_s is not None:
         found.append(f"{wishes.shot_s:g} s a shot expected")
+    if wishes.stop_when is not None:
+        rule = wishes.stop_when.model_dump(exclude_none=True)
+        found.append(f"stop when {read_stop_rule(rule)}")
     return found

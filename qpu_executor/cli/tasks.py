@@ -13,7 +13,7 @@ from qpu_executor.cli.connecting import JsonOption, ManagerOption, connected, ma
 from qpu_executor.cli.explain_text import estimate_text
 from qpu_executor.cli.program_file import read_program
 from qpu_executor.cli.tables import clock, table
-from qpu_executor.cli.task_text import detail_text
+from qpu_executor.cli.task_text import detail_text, early_stop_text
 from qpu_executor.cli.wishes import (
     BeginOption,
     DeadlineOption,
@@ -21,6 +21,7 @@ from qpu_executor.cli.wishes import (
     MaxAgeOption,
     OnRecalibrationOption,
     QualityOption,
+    StopOption,
     TimeLimitOption,
     wishes,
 )
@@ -57,6 +58,7 @@ def submit(
     on_recalibration: OnRecalibrationOption = None,
     max_calibration_age: MaxAgeOption = None,
     min_quality: QualityOption = None,
+    stop_when: StopOption = None,
     test_only: Annotated[
         bool, typer.Option("--test-only", help="Say what would become of it; submit nothing.")
     ] = False,
@@ -86,6 +88,7 @@ def submit(
                 on_recalibration=on_recalibration,
                 max_calibration_age=max_calibration_age,
                 min_quality=min_quality,
+                stop_when=stop_when,
             ),
         )
         if test_only:
@@ -241,6 +244,10 @@ def _print_result(found: Result, as_json: bool) -> None:
                     "name": found.name,
                     "counts": dict(found.counts),
                     "shots": found.shots,
+                    "shots_asked": found.shots_asked,
+                    "stopped_early": found.stopped_early,
+                    "stop_reason": found.stop_reason,
+                    "shots_saved": found.shots_saved,
                     "qpu": found.qpu,
                     "device": found.device,
                     "emulated": found.emulated,
@@ -257,6 +264,8 @@ def _print_result(found: Result, as_json: bool) -> None:
         return
     where = f"{found.qpu} ({found.device}{', emulated' if found.emulated else ''})"
     print(f"task {found.task_id}: {found.shots} shots on {where}")
+    if found.stopped_early:
+        print(early_stop_text(found.stop_reason, found.shots_saved, found.shots_asked))
     most = found.counts.most_common(20)
     for bits, count in most:
         print(f"  {bits}  {count:>6}  {count / found.shots:6.1%}")

@@ -1,18 +1,25 @@
-"""Options of `qpu submit` about time and calibration, and what is made of them."""
+"""Options of `qpu submit` about time, calibration and early stops, and what is made of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from qpu_executor.cli.moments import read_moment, read_span
+from qpu_executor.documents.problems import Problems
+from qpu_executor.documents.source import parse_mapping, read_text
 from qpu_executor.errors import ConfigError
 from qpu_executor.model.states import DependencyKind, OnRecalibration
+from qpu_executor.model.stopping import LETTERS
 from qpu_executor.model.timing import Dependency
 from qpu_executor.model.values import MAX_TASK_ID
+
+WHOLE = ("min_shots", "distinct", "seen")
+"""Keys of a stopping rule that are whole numbers."""
 
 BeginOption = Annotated[
     str | None,
@@ -45,6 +52,14 @@ QualityOption = Annotated[
     float | None,
     typer.Option("--min-quality", help="Least quality that the QPU has to have reported."),
 ]
+StopOption = Annotated[
+    str | None,
+    typer.Option(
+        "--stop-when",
+        help="When fewer shots are enough: min_shots=100,stderr=0.05,ZZ=0.5 (observable), "
+        "min_shots=100,distinct=5,seen=2, or a YAML or JSON file.",
+    ),
+]
 
 
 def wishes(
@@ -57,6 +72,7 @@ def wishes(
     on_recalibration: OnRecalibration | None = None,
     max_calibration_age: str | None = None,
     min_quality: float | None = None,
+    stop_when: str | None = None,
 ) -> dict[str, Any]:
     """The fields of a TaskOrder that the options ask for. Raises ConfigError.
 
@@ -71,6 +87,8 @@ def wishes(
         found["time_limit_s"] = read_span(time_limit, "--time-limit")
     if max_calibration_age is not None:
         found["max_calibration_age_s"] = read_span(max_calibration_age, "--max-calibration-age")
+    if stop_when is not None:
+        found["stop_when"] = read_stop_option(stop_when)
     if depends_on:
         found["depends_on"] = tuple(one for text in depends_on for one in _dependencies(text))
     return {name: wish for name, wish in found.items() if wish is not None}
@@ -92,6 +110,35 @@ def _dependencies(text: str) -> list[Dependency]:
             raise _no_dependency(text)
         found += [Dependency(int(number), kind) for number in rest]
     return found
+
+
+def read_stop_option(text: str) -> dict[str, Any]:
+    """The stopping rule of `--stop-when`: pairs, or the path of a file. Raises ConfigError.
+
+    What the keys may say is checked where all stopping rules are.
+    """
+    if "=" not in text:
+        problems = Problems(text)
+        expected = "a mapping; or, in the option itself, key=number,key=number"
+        found = parse_mapping(read_text(Path(text), "stopping rule"), problems, expected)
+        problems.raise_if_any()
+        return found
+    rule: dict[str, Any] = {}
+    observable: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, given = (piece.strip() for piece in part.partition("="))
+        into = observable if name and set(name) <= LETTERS else rule
+        try:
+            if name in into:
+                raise ValueError(name)
+            into[name] = int(given) if name in WHOLE else float(given)
+        except ValueError:
+            raise ConfigError(
+                f"{part!r} is no key with a number, or comes twice",
+                where="--stop-when",
+                expected="min_shots=100,stderr=0.05,ZZ=0.5 or min_shots=100,distinct=5",
+            ) from None
+    return {**rule, **({"observable": observable} if observable else {})}
 
 
 def _is_task_id(text: str) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from qpu_executor.client.order import TaskOrder, to_request
+from qpu_executor.model.stopping import StopRule
 from qpu_executor.programs.program import Program
 
 KEY_PREFIX = "dask:"
@@ -25,6 +27,7 @@ class QuantumOptions:
     name: str = ""
     key: str | None = None
     cache: bool = False
+    stop_when: StopRule | Mapping[str, Any] | None = None
 
     def check(self) -> None:
         """Raise RequestRefused for values that no manager takes (zero shots, say)."""
@@ -52,6 +55,7 @@ class QuantumOptions:
             qpu=self.qpu,
             priority=self.priority,
             seed=self.seed,
+            stop_when=self.stop_when,
             name=name[:MAX_NAME],
             key=(f"{KEY_PREFIX}{token}" if self.key is None else self.key) + suffix,
             key_origin="engine" if self.key is None else "user",

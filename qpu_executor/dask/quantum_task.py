@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, overload
 from uuid import uuid4
 
@@ -21,6 +21,7 @@ from qpu_executor.dask.registration import (
 )
 from qpu_executor.dask.worker_plugin import WORKER_PLUGIN, QPUWorkerPlugin
 from qpu_executor.errors import QpuExecutorError, RequestRefused
+from qpu_executor.model.stopping import StopRule
 from qpu_executor.programs.pulser_pickling import install_if_imported
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ def quantum_task(
     name: str = "",
     key: str | None = None,
     cache: bool = False,
+    stop_when: StopRule | Mapping[str, Any] | None = None,
 ) -> QuantumTask: ...
 
 
@@ -105,6 +107,7 @@ def quantum_task(
     name: str = "",
     key: str | None = None,
     cache: bool = False,
+    stop_when: StopRule | Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[..., Any]], QuantumTask]: ...
 
 
@@ -121,6 +124,7 @@ def quantum_task(
     the class, higher is sooner), `seed`: as in `qpu_executor.client`. `name`:
     shown in the queue (the function's name if empty). `key`: an idempotency key
     of your own: the same key names the same task at the manager, for ever.
+    `stop_when`: when fewer shots are enough (`model/stopping.py`).
     `cache`: equal submissions are one task, as for any Dask function (then
     `shots`, `job_class`, `qpu`, `seed` and the rest are part of its name).
 

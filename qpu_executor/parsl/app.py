@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, overload
 
 from parsl.app.python import PythonApp
@@ -12,6 +12,7 @@ from parsl.dataflow.dflow import DataFlowKernel, DataFlowKernelLoader
 from parsl.dataflow.futures import AppFuture
 
 from qpu_executor.errors import ConfigError
+from qpu_executor.model.stopping import StopRule
 from qpu_executor.parsl.attempt import QuantumCall
 from qpu_executor.parsl.executor import QPUExecutor
 from qpu_executor.parsl.memo import register_memo_types
@@ -106,6 +107,7 @@ def quantum_app(
     key: str | None = None,
     key_origin: Literal["user", "engine"] | None = None,
     account: str | None = None,
+    stop_when: StopRule | Mapping[str, Any] | None = None,
     executors: Sequence[str] = ("qpu",),
     cache: bool = False,
     ignore_for_cache: Sequence[str] | None = None,
@@ -129,7 +131,8 @@ def quantum_app(
     has the Result (or the list of Results).
 
     `shots`, `job_class`, `qpu`, `priority` (higher is sooner), `seed`, `name`,
-    `key` (with `key_origin`), `account`: of the task; a call overrides them with
+    `key` (with `key_origin`), `account`, `stop_when` (when fewer shots are enough, see
+    `model/stopping.py`): of the task; a call overrides them with
     `parsl_resource_specification={...}`. `executors`: labels of QPUExecutors.
     `cache`: Parsl's memoisation, with shots, class, QPU and seed in the key.
 

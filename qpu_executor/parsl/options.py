@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from parsl.executors.errors import InvalidResourceSpecification
 
 from qpu_executor.errors import RequestRefused
+from qpu_executor.model.stopping import read_stop_rule
 
 if TYPE_CHECKING:
     from qpu_executor.parsl.attempt import QuantumCall
@@ -21,11 +22,16 @@ if TYPE_CHECKING:
 SPEC_KEYWORD = "parsl_resource_specification"
 """The keyword argument by which Parsl takes a call's resource specification."""
 
-OPTIONS = ("account", "job_class", "key", "key_origin", "name", "priority", "qpu", "seed", "shots")
+OPTIONS = (
+    *("account", "job_class", "key", "key_origin", "name", "priority", "qpu", "seed", "shots"),
+    "stop_when",
+)
 """Every option of a quantum task."""
 
 MEMO_OPTIONS = ("job_class", "qpu", "seed", "shots")
-"""The options that decide what a result is; the others don't belong to a memo key."""
+"""The options that decide what a result is, with `stop_when` where it is given (so that what
+was kept before there were stopping rules is still found); the others don't belong to a memo key.
+"""
 
 _TEXTS = ("account", "job_class", "key", "name", "qpu")
 _NUMBERS = {"shots": 1, "seed": 0, "priority": None}
@@ -51,11 +57,14 @@ class CallSpec(dict[str, Any]):
 
     def memo_bytes(self) -> bytes:
         """What of it belongs to a memo key: the options that decide the result."""
-        effective = sorted(
-            repr([(name, {**given, **self}.get(name)) for name in MEMO_OPTIONS])
-            for given in self.defaults
-        )
+        effective = sorted(repr(_deciding({**given, **self})) for given in self.defaults)
         return "\n".join(effective).encode()
+
+
+def _deciding(options: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    found = [(name, options.get(name)) for name in MEMO_OPTIONS]
+    rule = options.get("stop_when")
+    return found if rule is None else [*found, ("stop_when", rule)]
 
 
 def merged(*sources: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -108,6 +117,8 @@ def check_values(options: Mapping[str, Any], where: str) -> dict[str, Any]:
             where=where,
             expected=" or ".join(map(repr, _ORIGINS)),
         )
+    if "stop_when" in checked:
+        checked["stop_when"] = read_stop_rule(checked["stop_when"], checked["shots"])
     return checked
 
 

@@ -75,6 +75,12 @@ def _arguments(value: Any) -> Any:
     return value
 
 
+def _rule(value: Any) -> Any:
+    if not isinstance(value, dict):
+        raise _wrong(f"{value!r} is not allowed; expected a mapping with 'min_shots' and an end")
+    return value
+
+
 FunctionName = Annotated[str, BeforeValidator(_function)]
 Text = Annotated[str, BeforeValidator(_text)]
 MaxSeed = 2**63 - 1
@@ -99,6 +105,7 @@ class Step(BaseModel):
     needs: list[Text] = Field(default_factory=list)
     shots: Annotated[int | str | None, _integer(1, MAX_SHOTS)] = None
     job_class: Annotated[str | None, BeforeValidator(_text)] = None
+    stop_when: Annotated[dict[str, Any] | None, BeforeValidator(_rule)] = None
     qpu: Annotated[str | None, BeforeValidator(_text)] = None
     priority: Annotated[int | str, _integer(-1000, 1000)] = 0
     retries: Annotated[int | str, _integer(0, 100)] = 0
@@ -226,3 +233,5 @@ def _check_kind(step: dict[str, Any], here: KeyPath, problems: Problems) -> None
         for key in _QUANTUM_ONLY:
             if key in step:
                 problems.add((*here, key), "only quantum and hybrid steps have this key")
+    if kinds != ["quantum"] and "stop_when" in step:
+        problems.add((*here, "stop_when"), "only quantum steps have this key")

@@ -8,7 +8,7 @@ from qpu_executor.documents.problems import KeyPath, Problems, suggestion
 from qpu_executor.pipelines.references import Reference, references_in, texts_in
 
 RUN_KEYS = ("directory", "seed")
-EARLY_KEYS = ("shots", "job_class", "qpu", "priority", "retries")
+EARLY_KEYS = ("shots", "stop_when", "job_class", "qpu", "priority", "retries")
 """Keys that must be known before the run: they may refer to inputs only."""
 
 
@@ -61,13 +61,15 @@ class _Checker:
         return found
 
     def _early(self, value: Any, path: KeyPath) -> None:
-        for reference in self._parse(value, path) if isinstance(value, str) else []:
-            if reference.root != "inputs":
+        for below, text in texts_in(value):
+            here = (*path, *below)
+            for reference in self._parse(text, here):
+                if reference.root == "inputs":
+                    self._known(reference, here, each=False, step=None)
+                    continue
                 self._problems.add(
-                    path, f"{reference} isn't known before the run; expected ${{inputs.name}}"
+                    here, f"{reference} isn't known before the run; expected ${{inputs.name}}"
                 )
-            else:
-                self._known(reference, path, each=False, step=None)
 
     def _parse(self, text: str, path: KeyPath) -> list[Reference]:
         try:

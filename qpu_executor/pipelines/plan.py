@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from qpu_executor.documents.problems import KeyPath, Problems
-from qpu_executor.errors import ConfigError
+from qpu_executor.errors import ConfigError, RequestRefused
+from qpu_executor.model.stopping import StopRule, read_stop_rule
 from qpu_executor.pipelines.document import Source, Step
 from qpu_executor.pipelines.functions import check_arguments, resolve, source_hash
 from qpu_executor.pipelines.references import KEEP, Reference, fill, roots, walk
@@ -51,6 +52,7 @@ class StepPlan:
     items: tuple[Any, ...] | None
     needs: tuple[str, ...]
     shots: int | None
+    stop_when: StopRule | None
     job_class: str | None
     qpu: str | None
     priority: int
@@ -186,6 +188,7 @@ def _plan_step(
     if step.for_each is not None and not roots(for_each):
         items = values.items(for_each)
     shots = values.whole("shots", step.shots, 1, MAX_SHOTS)
+    stop_when = values.rule("stop_when", step.stop_when, shots)
     job_class = values.text("job_class", step.job_class)
     qpu = values.text("qpu", step.qpu)
     needs = tuple(_needs(step))
@@ -193,6 +196,8 @@ def _plan_step(
     body: list[Any] = [step.kind, step.function, source_id, arguments]
     if step.kind != "call":
         body += [derive_seed(seed, name), shots, job_class, qpu]
+    if stop_when is not None:
+        body.append(stop_when.values())
     listed = set(roots(for_each)) if items is None else set()
     used = [n for n in needs if n in set(roots(arguments)) | listed]
     body += [[n, before[n].fingerprint] for n in used if n in before]
@@ -205,6 +210,7 @@ def _plan_step(
         items=items,
         needs=needs,
         shots=shots,
+        stop_when=stop_when,
         job_class=job_class,
         qpu=qpu,
         priority=values.whole("priority", step.priority, -1000, 1000) or 0,
@@ -255,6 +261,18 @@ class _Values:
             )
             return None
         return value
+
+    def rule(self, key: str, template: Any, shots: int | None) -> StopRule | None:
+        if template is None:
+            return None
+        try:
+            return read_stop_rule(self._known(key, template), shots)
+        except RequestRefused as refusal:
+            inner = (refusal.where or "").split(".")[1:]
+            path: KeyPath = (*self._here, key, *inner)
+            known = path if path in self._problems.positions else (*self._here, key)
+            self._problems.add(known, f"{refusal.message}; expected {refusal.expected}")
+            return None
 
     def text(self, key: str, template: Any) -> str | None:
         value = self._known(key, template)

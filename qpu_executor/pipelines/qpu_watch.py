@@ -119,7 +119,8 @@ def task_lines(tasks: Sequence[TaskOut]) -> list[dict[str, Any]]:
             mode="json",
             include={
                 "id", "name", "state", "qpu", "shots", "submitted_at", "started_at", "ended_at",
-                "device", "emulated", "seed", "error",
+                "device", "emulated", "seed", "error", "stopped_early", "stop_reason",
+                "shots_saved",
             },
         )  # fmt: skip
         step = re.match(r"[A-Za-z_][\w-]*", task.name)

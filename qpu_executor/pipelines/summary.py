@@ -117,11 +117,13 @@ def print_summary(console: Console, summary: Summary) -> None:
     if summary.error:
         console.print(escape(summary.error), highlight=False)
     if summary.tasks:
-        shots = sum(task["shots"] for task in summary.tasks if task["state"] == "COMPLETED")
+        saved = sum(task["shots_saved"] for task in summary.tasks)
+        asked = sum(task["shots"] for task in summary.tasks if task["state"] == "COMPLETED")
         qpus = sorted({task["qpu"] for task in summary.tasks if task["qpu"]})
         kept = " (emulated)" if all(task["emulated"] for task in summary.tasks) else ""
         console.print(
-            f"QPU: {shots} shots in {len(summary.tasks)} tasks "
+            f"QPU: {asked - saved} shots{f' ({saved} saved by early stops)' if saved else ''} "
+            f"in {len(summary.tasks)} tasks "
             f"on {', '.join(qpus) or 'none'}{kept}; "
             f"worked {summary.qpu['worked_s']:.1f} s, "
             f"tasks waited {summary.qpu['waited_s']:.1f} s in all",

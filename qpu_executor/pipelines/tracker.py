@@ -174,7 +174,7 @@ class Tracker:
                 task.shots_done = event.shots_done
             if event.state is not None:
                 task.state = event.state.value
-                if task.state == "COMPLETED":
+                if task.state == "COMPLETED" and event.shots_done is None:
                     task.shots_done = task.shots
             return True
 

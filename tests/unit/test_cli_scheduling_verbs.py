@@ -251,6 +251,7 @@ def test_submit_test_only_hands_over_every_wish_on_the_managers_clock(
         *("--begin", "now+1h", "--deadline", "2026-11-23T00:00Z", "--time-limit", "5:00"),
         *("--depends-on", "3:4", "--depends-on", "afterany:5", "--on-recalibration", "restart"),
         *("--max-calibration-age", "2h", "--min-quality", "0.9"),
+        *("--stop-when", "min_shots=50,stderr=0.1,ZII=1,11I=-0.5"),
     )
     assert (code, err) == (0, "")
     assert "estimate for 100 shots" in out
@@ -261,6 +262,8 @@ def test_submit_test_only_hands_over_every_wish_on_the_managers_clock(
     assert sent["depends_on"][2]["kind"] == "afterany"
     numbers = ("time_limit_s", "max_calibration_age_s", "min_quality", "on_recalibration")
     assert [sent[name] for name in numbers] == [300, 7200, 0.9, "restart"]
+    rule = {name: one for name, one in sent["stop_when"].items() if one is not None}
+    assert rule == {"min_shots": 50, "stderr": 0.1, "observable": {"ZII": 1.0, "11I": -0.5}}
     assert "POST /v1/tasks" not in manager.asked
 
 
@@ -271,6 +274,10 @@ def test_submit_test_only_hands_over_every_wish_on_the_managers_clock(
         (["--time-limit", "long"], "--time-limit: 'long' is no time span"),
         (["--depends-on", "x"], "--depends-on: 'x' names no task"),
         (["--on-recalibration", "retry"], "restart"),
+        (["--stop-when", "min_shots=x"], "--stop-when: 'min_shots=x' is no key with a number"),
+        (["--stop-when", "min_shots=1,Z=1,Z=2"], "'Z=2' is no key with a number, or comes twice"),
+        (["--stop-when", "min_shots=9,distinct=1"], "stop_when.min_shots: 9 are more than"),
+        (["--stop-when", "nowhere.yaml"], "nowhere.yaml"),
     ],
 )
 def test_wrong_wish_is_one_clear_message_and_exit_2(

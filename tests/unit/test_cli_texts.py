@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from qpu_executor.cli.explain_text import (
 )
 from qpu_executor.cli.moments import read_moment, read_span, when
 from qpu_executor.cli.operate import windows_text
+from qpu_executor.cli.task_text import detail_text
 from qpu_executor.cli.top_text import top_text
 from qpu_executor.cli.wishes import wishes
 from qpu_executor.errors import ConfigError
@@ -35,7 +37,7 @@ from qpu_executor.wire.policy import (
     WindowOut,
 )
 from qpu_executor.wire.site import CapacityOut, HealthOut, QpuOut
-from qpu_executor.wire.tasks import Problem, TaskOut, WishesOut
+from qpu_executor.wire.tasks import Problem, StopWhenOut, TaskDetail, TaskOut, WishesOut
 
 # A place of its own: no test may depend on where it runs.
 PLACE = timezone(timedelta(hours=2))
@@ -392,6 +394,34 @@ def test_what_is_no_dependency_is_refused_with_examples(text: str) -> None:
     with pytest.raises(ConfigError) as refused:
         wishes(lambda: NOW, depends_on=[text])
     assert "afterok:12" in str(refused.value.expected)
+
+
+def test_stopping_rule_is_read_from_pairs_or_a_file(tmp_path: Path) -> None:
+    pairs = wishes(lambda: NOW, stop_when="min_shots=5, distinct=3,seen=2")["stop_when"]
+    assert pairs == {"min_shots": 5, "distinct": 3, "seen": 2}
+    rule = {"min_shots": 5, "stderr": 0.5, "observable": {"11": 2}}
+    for name, text in (
+        ("rule.json", '{"min_shots": 5, "stderr": 0.5, "observable": {"11": 2}}'),
+        ("rule.yaml", 'min_shots: 5\nstderr: 0.5\nobservable: {"11": 2}\n'),
+    ):
+        (tmp_path / name).write_text(text)
+        assert wishes(lambda: NOW, stop_when=str(tmp_path / name))["stop_when"] == rule
+
+
+def test_early_stop_is_told_while_the_task_lives_and_when_it_has_ended() -> None:
+    standing = "standard error 0.081 after 150 shots (at most 0.05 wanted)"
+    rule = StopWhenOut(min_shots=100, stderr=0.05, observable={"Z": 1.0})
+    live = a_task(stop_standing=standing, wishes=WishesOut(stop_when=rule))
+    assert f"may stop  before all shots are taken: {standing}" in why_text(a_why(live), PLACE)
+    shown = detail_text(TaskDetail(**live.model_dump(), chunks=[], history=[]))
+    assert f"early stop {standing}" in shown
+    assert "stop when the standard error of the observable is at most 0.05, after at" in shown
+    early = {"stopped_early": True, "stop_reason": "enough", "shots_saved": 1200}
+    ended = a_task(state=TaskState.COMPLETED, ended_at=later(-60), **early)
+    assert "early     enough; 1200 shots saved" in why_text(a_why(ended), PLACE)
+    shown = detail_text(TaskDetail(**ended.model_dump(), chunks=[], history=[]))
+    assert "stopped early: enough; 1200 of 1500 shots saved, not charged" in shown
+    assert "intervals for a fixed number of shots don't hold" in shown
 
 
 def test_options_that_are_not_given_ask_for_nothing() -> None:

@@ -29,6 +29,7 @@ def build(value):
         ({"shots": 10**9}, "shots=1000000000"),
         ({"shots": 1, "seed": -1}, "seed=-1"),
         ({"shots": 1, "priority": 5000}, "priority=5000"),
+        ({"shots": 9, "stop_when": {"min_shots": 10, "distinct": 1}}, "stop_when.min_shots"),
     ],
 )
 def test_impossible_values_are_refused_at_once_by_name(options, named):
@@ -102,13 +103,27 @@ def test_its_token_is_new_every_time_unless_it_caches():
 
 
 @pytest.mark.parametrize(
-    "other", [{"shots": 4}, {"job_class": "test"}, {"qpu": "fresnel"}, {"seed": 1}]
+    "other",
+    [
+        {"shots": 4},
+        {"job_class": "test"},
+        {"qpu": "fresnel"},
+        {"seed": 1},
+        {"stop_when": {"min_shots": 2, "distinct": 1}},
+    ],
 )
 def test_with_cache_every_option_is_in_the_token(other):
     options = {"shots": 3, "cache": True}
     assert tokenize(quantum_task(build, **options)) != tokenize(
         quantum_task(build, **(options | other))
     )
+
+
+def test_stopping_rule_goes_with_every_order():
+    rule = {"min_shots": 2, "distinct": 1}
+    options = quantum_task(build, shots=3, stop_when=rule).options
+    orders = options.orders([build(1), build(2)], name="x", token="t", many=True)
+    assert [order.stop_when for order in orders] == [rule, rule]
 
 
 async def test_called_outside_of_dask_it_says_how_to_run_it():

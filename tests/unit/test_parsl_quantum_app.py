@@ -152,6 +152,23 @@ def test_options_of_the_call_override_decorator_and_executor(load):
     assert first.key_origin == "engine"
 
 
+def test_stopping_rule_reaches_the_manager_and_belongs_to_the_memo_key(load):
+    client = answering()
+    load(client)
+    few, many = ({"min_shots": n, "distinct": 2} for n in (10, 20))
+
+    @quantum_app(shots=100, stop_when=few, cache=True)
+    def sweep():
+        return program()
+
+    for _ in range(2):
+        sweep().result(TIMEOUT)
+    sweep(parsl_resource_specification={"stop_when": many}).result(TIMEOUT)
+    assert [order.stop_when.min_shots for order in client.orders] == [10, 20]
+    with pytest.raises(RequestRefused, match="more than the task's 5 shots"):
+        sweep(parsl_resource_specification={"shots": 5}).result(TIMEOUT)
+
+
 def test_a_builder_with_a_parameter_for_it_hears_of_the_specification(load):
     client = answering()
     load(client)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from qpu_executor.errors import ConfigError
+from qpu_executor.model.stopping import StopRule
 from qpu_executor.pipelines.document import load
 from qpu_executor.pipelines.inputs import parse_settings
 from qpu_executor.pipelines.plan import Plan, build_plan, derive_seed
@@ -136,6 +137,36 @@ def test_wrong_value_of_an_input_is_found_where_it_is_used(folder: Path) -> None
         plan(folder, shots="x")
     with pytest.raises(ConfigError, match=r"steps\.many\.for_each: 3 is not allowed"):
         plan(folder, FILE.replace("for_each: ${numbers}", "for_each: ${inputs.n}"))
+
+
+def test_stopping_rule_is_filled_in_and_changes_the_steps_fingerprint(folder: Path) -> None:
+    rule = "stop_when: {min_shots: '${inputs.n}', stderr: 0.1, observable: {ZI: 1}}"
+    with_rule = FILE.replace("shots: ${inputs.shots}", f"shots: 10\n    {rule}")
+    found = plan(folder, with_rule)
+    expected = StopRule(3, stderr=0.1, observable=(("ZI", 1.0),))
+    assert found.step("sweep").stop_when == expected
+    assert plan(folder).step("sweep").stop_when is None
+    assert changed(plan(folder), found) == {"sweep", "total"}
+    assert changed(found, plan(folder, with_rule, n=4)) >= {"sweep", "total"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "path", "said"),
+    [
+        ("{min_shots: 11, distinct: 2}", "stop_when.min_shots", "more than the task's 10 shots"),
+        ("{min_shot: 1, distinct: 2}", "stop_when.min_shot", "did you mean 'min_shots'"),
+        ("{min_shots: 1}", "stop_when", "it says no end"),
+        ("{min_shots: 1, stderr: 1, observable: {ZX: 1}}", "stop_when.observable.ZX", "no label"),
+        ("{min_shots: 1, stderr: 1, observable: {11: x}}", "stop_when.observable.11", "'x'"),
+    ],
+)
+def test_stopping_rule_that_cant_be_is_found_before_the_run(
+    folder: Path, rule: str, path: str, said: str
+) -> None:
+    text = FILE.replace("shots: ${inputs.shots}", f"shots: 10\n    stop_when: {rule}")
+    with pytest.raises(ConfigError, match=rf"demo\.yaml:10:\d+: steps\.sweep\.{path}") as caught:
+        plan(folder, text)
+    assert said in str(caught.value)
 
 
 DEFAULTS: dict[str, Any] = {

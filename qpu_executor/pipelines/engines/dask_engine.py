@@ -138,6 +138,7 @@ def _quantum(work: Work) -> QuantumTask:
         build_programs,
         _StepOptions(
             shots=work.step.shots,
+            stop_when=work.step.stop_when,
             job_class=work.step.job_class,
             qpu=work.step.qpu,
             priority=work.step.priority,

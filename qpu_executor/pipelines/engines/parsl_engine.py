@@ -96,6 +96,7 @@ class ParslEngine:
             return self._apps[work.step.kind](work, *dependencies)
         spec = {
             "shots": work.step.shots,
+            "stop_when": work.step.stop_when,
             "job_class": work.step.job_class,
             "qpu": work.step.qpu,
             "priority": work.step.priority,
