@@ -152,17 +152,18 @@ def test_discarded_shots_take_the_judgement_with_them() -> None:
     site.post(CalibrationEnded("alpha", "second"))
     finish(site, 1)
     assert site.tasks[1].state is TaskState.COMPLETED  # both chunks were of the first epoch
-    site.post(TaskSubmitted(task_spec(2, shots=1000, min_shots=150, timing=timing)))
+    site.post(TaskSubmitted(task_spec(2, shots=1000, min_shots=50, timing=timing)))
     finish(site, 2)
-    finish(site, 2)
+    site.post(StoppingRuleMet(2, 150, "with shots that won't count"))
     site.post(CalibrationEnded("alpha", "third"))
     finish(site, 2)
     assert site.tasks[2].counted == 0
-    site.post(StoppingRuleMet(2, 150, "of the shots that count now"))
-    for _ in range(3):
-        assert site.tasks[2].state is TaskState.RUNNING
+    for _ in range(4):
         finish(site, 2)
-    assert (site.tasks[2].state, site.tasks[2].counted) == (TaskState.COMPLETED, 150)
+    assert (site.tasks[2].state, site.tasks[2].counted) == (TaskState.RUNNING, 200)
+    site.post(StoppingRuleMet(2, 250, "of the shots that count now"))
+    finish(site, 2)
+    assert (site.tasks[2].state, site.tasks[2].counted) == (TaskState.COMPLETED, 250)
 
 
 def test_task_that_depends_on_it_may_start() -> None:

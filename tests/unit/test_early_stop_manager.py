@@ -7,6 +7,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ from qpu_executor.manager.service.orders import Accepted, NewTask
 from qpu_executor.manager.store.records import TaskRow
 from qpu_executor.manager.store.sql import SqlStore
 from qpu_executor.manager.store.wishes import Wishes
-from qpu_executor.model.events import CalibrationEnded, ChunkFinished, StoppingRuleMet
-from qpu_executor.model.states import ChunkState, OnRecalibration, TaskState
+from qpu_executor.model.events import CalibrationEnded, ChunkFinished, QpuReported, StoppingRuleMet
+from qpu_executor.model.states import ChunkState, OnRecalibration, QpuState, TaskState
 from qpu_executor.model.stopping import StopRule
 from qpu_executor.model.values import ChunkId, JobClass
 from qpu_executor.programs.program import Program, ProgramFacts
@@ -236,6 +237,40 @@ async def test_restart_judges_again_what_is_saved(tmp_path: Path) -> None:
     async with bench(path) as one:
         assert (await one.kinds(task.id)).count("StoppingRuleMet") == 1
         assert (await one.manager.task(task.id, ALICE)) == done
+
+
+async def test_waiting_task_that_has_enough_gets_no_chunk_from_the_restart(tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    async with bench(path) as one:
+        task = await one.submit(1000, TWO_SEEN)
+        first = await one.qpu.next_order()
+        one.manager.loop.post(QpuReported("q", QpuState.DOWN, "a storm"), None)
+        one.qpu.finish(first.chunk, {"00": 50})
+        await one.until(task.id, TaskState.QUEUED)
+    with sqlite3.connect(path) as database:
+        database.execute("update chunks set counts = ?", ['{"00": 25, "01": 25}'])
+    async with bench(path) as one:
+        done = await one.until(task.id, TaskState.COMPLETED)
+        assert done.stopped_early is not None
+        assert len((await one.store.chunks([task.id]))[task.id]) == 1
+
+
+async def test_discarded_chunks_are_no_evidence_after_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    async with bench(path) as one:
+        task = await one.submit(1000, TWO_SEEN)
+        await one.take({"00": 50})
+        await one.take({"00": 50})
+        await _counted(one, task.id, 100)
+        await one.qpu.next_order()
+        snapshot = await one.store.load()
+    first, *others = snapshot.chunks[task.id]
+    chunks = {task.id: (replace(first, counts={"01": 50}, discarded=True), *others)}
+    assert Judge().recall(replace(snapshot, chunks=chunks)) == []
+    counted = {task.id: (replace(first, counts={"01": 50}), *others)}
+    (met,) = Judge().recall(replace(snapshot, chunks=counted))
+    assert isinstance(met, StoppingRuleMet)
+    assert met.shots == 100
 
 
 async def test_chunks_end_that_comes_twice_is_judged_once(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from qpu_executor.model.events import (
     ChunkFinished,
     ClassesChanged,
     QpuRegistered,
+    StoppingRuleMet,
     TaskSubmitted,
     WarmHoldAsked,
     WokenUp,
@@ -58,6 +59,18 @@ def starts(commands: list[Command]) -> list[int]:
 
 def holds(commands: list[Command]) -> list[SaveHold]:
     return [command for command in commands if isinstance(command, SaveHold)]
+
+
+def test_linger_begins_with_the_end_of_a_task_that_was_stopped_early(site: CoreDriver) -> None:
+    finish(at(site, 10.0), 1)
+    site.post(TaskSubmitted(task_spec(3, priority=9, **MINE | {"shots": 500}, min_shots=50)))
+    ask(site)
+    assert starts(finish(at(site, 20.0), 2)) == [3]
+    site.post(StoppingRuleMet(3, 50, "enough"), TaskSubmitted(task_spec(4)))
+    assert starts(finish(at(site, 30.0), 3)) == []
+    waiting = site.scheduler.waiting(4)
+    assert waiting is not None
+    assert (waiting.reason, waiting.until) == (WaitReason.RESERVATION, 50 * MICROSECONDS)
 
 
 def test_linger_keeps_the_qpu_for_the_next_task_of_the_session_and_is_charged(
