@@ -1,18 +1,14 @@
-"""Operators' verbs: drain, resume, calibrate, requeue, window, policy reload."""
+"""Operators' verbs: drain, resume, calibrate, requeue, policy reload."""
 
 from __future__ import annotations
 
 import json
-from datetime import datetime
 from typing import Annotated
 
 import typer
 
-from qpu_executor.cli.connecting import JsonOption, ManagerOption, connected, managers_now
-from qpu_executor.cli.moments import when
-from qpu_executor.cli.tables import table
+from qpu_executor.cli.connecting import JsonOption, ManagerOption, connected
 from qpu_executor.model.states import TaskState
-from qpu_executor.wire.policy import WindowOut
 from qpu_executor.wire.site import QpuOut
 
 Qpu = Annotated[str, typer.Argument(help="The QPU's name (`qpu info`).")]
@@ -66,16 +62,6 @@ def requeue(
         print(f"task {task.id}: {task.state}{stops}, {task.shots_done} of {task.shots} shots")
 
 
-def window(manager: ManagerOption = None, as_json: JsonOption = False) -> None:
-    """List maintenance and reservations that are on or planned."""
-    with connected(manager) as client:
-        windows, now = client.windows(), managers_now(client)
-    if as_json:
-        print(json.dumps([one.model_dump(mode="json") for one in windows]))
-        return
-    print(windows_text(windows, now))
-
-
 @policy.callback()
 def _policy() -> None:
     """The site's scheduling policy: read it again."""
@@ -90,33 +76,6 @@ def reload_policy(manager: ManagerOption = None, as_json: JsonOption = False) ->
         print(found.model_dump_json())
         return
     print(f"policy {found.policy}: " + (", ".join(found.changed) or "nothing changed"))
-
-
-def windows_text(windows: list[WindowOut], now: datetime) -> str:
-    """The next windows as a table. `now`: the manager's, on the clock that is shown."""
-    rows = [
-        [
-            one.qpu,
-            one.name or "-",
-            one.kind,
-            when(one.starts_at, now),
-            when(one.ends_at, now),
-            ", ".join(
-                f"{word} {name}"
-                for word, name in (
-                    ("account", one.account),
-                    ("session", one.session),
-                    ("class", one.job_class),
-                )
-                if name is not None
-            )
-            or "nobody",
-        ]
-        for one in windows[:WINDOWS_SHOWN]
-    ]
-    text = table(["QPU", "WINDOW", "KIND", "STARTS", "ENDS", "FOR"], rows)
-    rest = len(windows) - len(rows)
-    return text + (f"\n… and {rest} more (--json has them all)" if rest > 0 else "")
 
 
 # -- below: no verbs ------------------------------------------------------------

@@ -102,6 +102,7 @@ def build_site_policy(settings: SiteSettings, policy: PolicySettings | None = No
         charging=settings.charging_table(),
         share_horizon_s=settings.fair_share.min_share_horizon_s,
         credits=settings.credits(),
+        qpus={name: qpu.site_rules() for name, qpu in settings.qpus.items()},
     )
 
 

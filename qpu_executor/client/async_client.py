@@ -19,6 +19,7 @@ from qpu_executor.client.address import Address
 from qpu_executor.client.channel import Channel
 from qpu_executor.client.events import follow
 from qpu_executor.client.first_contact import first_contact
+from qpu_executor.client.operating import AsyncOperating
 from qpu_executor.client.order import TaskOrder, to_request
 from qpu_executor.client.result import Result, TaskEnd, result_or_raise
 from qpu_executor.client.submitting import Accepted, Submissions
@@ -31,7 +32,6 @@ from qpu_executor.programs.program import Program
 from qpu_executor.programs.pulser_sequence import to_program
 from qpu_executor.wire.policy import (
     EstimateOut,
-    PolicyOut,
     SharesOut,
     WhyOut,
     WindowList,
@@ -52,7 +52,7 @@ from qpu_executor.wire.site import (
 from qpu_executor.wire.tasks import ProgramIn, ResultList, ResultOut, TaskDetail, TaskList
 
 
-class AsyncClient:
+class AsyncClient(AsyncOperating):
     """A connection to a manager. Get one from `aconnect()`; close it, or use `async with`.
 
     `session`: id of the session of submissions that name none. `wait_s`: how
@@ -321,22 +321,6 @@ class AsyncClient:
     async def windows(self) -> list[WindowOut]:
         """Maintenance and reservations that are on or planned, the soonest first."""
         return (await self._channel.call(protocol.windows(), WindowList)).windows
-
-    async def drain(self, qpu: str, reason: str = "") -> QpuOut:
-        """Let a QPU take nothing new; what runs there ends. For operators."""
-        return await self._channel.call(protocol.drain(qpu, reason), QpuOut)
-
-    async def resume(self, qpu: str) -> QpuOut:
-        """Let a drained QPU take tasks again. For operators."""
-        return await self._channel.call(protocol.resume(qpu), QpuOut)
-
-    async def calibrate(self, qpu: str) -> QpuOut:
-        """Ask for a calibration of a QPU, after the chunk that runs. For operators."""
-        return await self._channel.call(protocol.calibrate(qpu), QpuOut)
-
-    async def reload_policy(self) -> PolicyOut:
-        """Read the site file's scheduling part again; the queue stays. For operators."""
-        return await self._channel.call(protocol.reload_policy(), PolicyOut)
 
     async def open_session(
         self,

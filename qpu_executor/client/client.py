@@ -18,13 +18,14 @@ from qpu_executor.client.address import Address
 from qpu_executor.client.async_client import AsyncClient, order_of
 from qpu_executor.client.futures import Orders, TaskFuture
 from qpu_executor.client.loop_thread import LoopThread
+from qpu_executor.client.operating import Operating
 from qpu_executor.client.order import TaskOrder
 from qpu_executor.client.result import Result
 from qpu_executor.client.tasks import AsyncTask, Task
 from qpu_executor.errors import CallerError, QpuExecutorError
 from qpu_executor.model.states import TaskState
 from qpu_executor.programs.program import Program
-from qpu_executor.wire.policy import EstimateOut, PolicyOut, SharesOut, WhyOut, WindowOut
+from qpu_executor.wire.policy import EstimateOut, SharesOut, WhyOut, WindowOut
 from qpu_executor.wire.site import (
     EventOut,
     HealthOut,
@@ -38,8 +39,10 @@ from qpu_executor.wire.tasks import TaskDetail
 T = TypeVar("T")
 
 
-class Client:
+class Client(Operating):
     """A connection to a manager. Get one from `connect()`; close it, or use `with`."""
+
+    _client: AsyncClient
 
     def __init__(
         self,
@@ -251,22 +254,6 @@ class Client:
     def windows(self) -> list[WindowOut]:
         """Maintenance and reservations that are on or planned, the soonest first."""
         return self.call(self._client.windows())
-
-    def drain(self, qpu: str, reason: str = "") -> QpuOut:
-        """Let a QPU take nothing new; what runs there ends. For operators."""
-        return self.call(self._client.drain(qpu, reason))
-
-    def resume(self, qpu: str) -> QpuOut:
-        """Let a drained QPU take tasks again. For operators."""
-        return self.call(self._client.resume(qpu))
-
-    def calibrate(self, qpu: str) -> QpuOut:
-        """Ask for a calibration of a QPU, after the chunk that runs. For operators."""
-        return self.call(self._client.calibrate(qpu))
-
-    def reload_policy(self) -> PolicyOut:
-        """Read the site file's scheduling part again; the queue stays. For operators."""
-        return self.call(self._client.reload_policy())
 
     def open_session(
         self, name: str = "", key: str | None = None, *, account: str | None = None

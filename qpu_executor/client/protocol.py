@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from qpu_executor.model.states import TaskState
 from qpu_executor.programs.program import Program
-from qpu_executor.wire.policy import DrainRequest
+from qpu_executor.wire.policy import DrainRequest, WindowRequest
 from qpu_executor.wire.site import SessionRequest
 from qpu_executor.wire.tasks import ProgramIn, SubmitRequest, TaskIds, TaskRequest
 
@@ -175,6 +175,17 @@ def shares() -> ApiRequest:
 def windows() -> ApiRequest:
     """The windows that the site plans -> WindowList."""
     return _get("/v1/windows")
+
+
+def announce_window(qpu: str, window: WindowRequest) -> ApiRequest:
+    """Close a QPU, or keep it for some -> WindowList. Announcing twice is announcing once."""
+    return _post(f"/v1/qpus/{quote(qpu, safe='')}/windows", window)
+
+
+def withdraw_window(qpu: str, name: str) -> ApiRequest:
+    """Take an announced window back -> WindowList."""
+    path = f"/v1/qpus/{quote(qpu, safe='')}/windows/{quote(name, safe='')}"
+    return ApiRequest("DELETE", path, repeatable=False)
 
 
 def reload_policy() -> ApiRequest:

@@ -93,6 +93,9 @@ class CalibrationPlan:
     grace_s: float = 900.0
 
 
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """A time in which a QPU is closed to tasks, or reserved for some.

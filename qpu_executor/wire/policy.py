@@ -5,11 +5,19 @@ Null means that the manager doesn't know; it is never written as 0.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime, time
+from typing import Annotated, Any, Literal
+from zoneinfo import available_timezones
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
+from qpu_executor.model.states import WindowKind
 from qpu_executor.wire.tasks import Answer, Problem, Request, TaskOut
+
+Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")]
+"""Of a QPU, a job class, an account."""
 
 MAX_AHEAD = 20
 """Tasks ahead that an answer names; `ahead_total` counts them all."""
@@ -112,8 +120,55 @@ class DrainRequest(Request):
     reason: str = Field(default="", max_length=200)
 
 
+class WindowRequest(Request):
+    """A time in which a QPU is closed, or reserved.
+
+    `at`: wall-clock time in `zone`. `on`: the day of a one-off window; else it is
+    every day, or on these `weekdays`. A reservation names whom it is for.
+    """
+
+    name: str = Field(min_length=1, max_length=64)
+    kind: WindowKind = WindowKind.MAINTENANCE
+    at: time
+    length_s: float = Field(gt=0, le=31 * 86_400)
+    zone: str = "UTC"
+    on: date | None = None
+    weekdays: list[Weekday] = []
+    account: Name | None = None
+    session: str | None = None
+    job_class: Name | None = None
+
+    @field_validator("at", mode="before")
+    @classmethod
+    def _no_number(cls, at: Any) -> Any:
+        if not isinstance(at, str | time):  # a number would pass as seconds after midnight
+            raise ValueError('expected a wall-clock time, like "14:00"')
+        return at
+
+    @field_validator("zone")
+    @classmethod
+    def _known_zone(cls, zone: str) -> str:
+        if zone not in available_timezones():
+            raise ValueError(f"there is no time zone {zone!r} (like Europe/Paris, or UTC)")
+        return zone
+
+    @model_validator(mode="after")
+    def _for_somebody(self) -> WindowRequest:
+        for_whom = any((self.account, self.session, self.job_class))
+        if self.kind is WindowKind.RESERVATION and not for_whom:
+            raise ValueError("a reservation needs an account, a session or a job_class")
+        if self.kind is WindowKind.MAINTENANCE and for_whom:
+            raise ValueError("maintenance is for nobody; use kind: reservation")
+        if self.on is not None and self.weekdays:
+            raise ValueError("either `on` a day or on `weekdays`, not both")
+        return self
+
+
 class WindowOut(Answer):
-    """A window: maintenance (for nobody) or a reservation."""
+    """A window: maintenance (for nobody) or a reservation.
+
+    `announced_by`: the operator who announced it; null where the site file has it.
+    """
 
     qpu: str
     name: str
@@ -123,6 +178,7 @@ class WindowOut(Answer):
     account: str | None = None
     session: str | None = None
     job_class: str | None = None
+    announced_by: str | None = None
 
 
 class WindowList(Answer):

@@ -31,14 +31,17 @@ from qpu_executor.manager.store.records import (
     ChunkRow,
     CloseSession,
     DiscardChunks,
+    DropWindow,
     JournalRow,
     ProgramRow,
+    PutWindow,
     SessionRow,
     TaskFilter,
     TaskRow,
     UpdateChunk,
     UpdateTask,
     UsageRow,
+    WindowRow,
 )
 from qpu_executor.manager.store.sql import SqlStore
 from qpu_executor.manager.store.wishes import Wishes
@@ -390,6 +393,18 @@ async def test_a_restart_knows_the_drained_qpus(store: Store) -> None:
     ]
     await store.apply([AddJournal(row) for row in rows])
     assert (await store.load()).drained == {"b": "why 2", "c": "why 4"}
+
+
+async def test_announced_windows_are_kept_replaced_and_dropped(store: Store) -> None:
+    cryostat = WindowRow("fresnel", "cryostat", {"at": "08:00", "length_s": 60.0}, "ann", 5)
+    course = WindowRow("fresnel", "course", {"at": "14:00", "length_s": 60.0}, "ann", 6)
+    await store.apply([PutWindow(cryostat), PutWindow(course)])
+    assert (await store.load()).windows == (course, cryostat)
+    later = WindowRow("fresnel", "course", {"at": "15:00", "length_s": 60.0}, "ben", 7)
+    await store.apply([PutWindow(later), DropWindow("fresnel", "cryostat")])
+    assert (await store.load()).windows == (later,)
+    await store.apply([DropWindow("fresnel", "never announced")])
+    assert (await store.load()).windows == (later,)
 
 
 async def test_a_finished_chunk_has_its_outcome(store: Store) -> None:

@@ -202,9 +202,29 @@ def test_top_and_window_show_the_site(qpu: Verb, program: str, drained: None) ->
     assert json.loads(qpu("window", "--json")[1])[0]["kind"] == "maintenance"
 
 
+def test_window_is_announced_and_taken_back(qpu: Verb) -> None:
+    code, out, err = qpu("window", "add", "rehearsal", "laser", "--at", "now+1hour", "-l", "2h")
+    assert (code, err) == (0, "")
+    (line,) = [line for line in out.splitlines() if "laser" in line]
+    assert "MAINTENANCE" in line.upper()
+    weekly = ("--at", "14:00", "--every", "monday", "--zone", "Europe/Paris", "--account", "a")
+    out = qpu("window", "add", "rehearsal", "course", "-l", "90min", *weekly, "--json")[1]
+    courses = [one for one in json.loads(out) if one["name"].startswith("course")]
+    assert {one["account"] for one in courses} == {"a"}
+    assert len(courses) in (2, 3), "the Mondays of two weeks"
+    assert qpu("window", "remove", "rehearsal", "course")[0] == 0
+    assert "laser" not in qpu("window", "remove", "rehearsal", "laser")[1]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["window", "add", "rehearsal", "w", "-l", "soon"], "time span"),
+        (["window", "add", "rehearsal", "w", "-l", "1h", "--every", "mondy"], "monday"),
+        (["window", "add", "rehearsal", "w", "-l", "1h", "--every", "day"], "wall-clock"),
+        (["window", "add", "rehearsal", "w", "-l", "1h", "--zone", "UTC"], "--every"),
+        (["window", "add", "rehearsal", "w", "-l", "99999h"], "length"),
+        (["window", "remove", "rehearsal", "cryostat"], "site file"),
         (["why", "999"], "no task 999"),
         (["drain", "nope"], "rehearsal"),
         (["resume", "nope"], "rehearsal"),

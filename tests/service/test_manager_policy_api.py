@@ -16,6 +16,7 @@ from qpu_executor.model.states import TaskState
 from qpu_executor.programs.program import Program
 from qpu_executor.programs.pulser_sequence import to_program
 from qpu_executor.testing.sequences import small_sequence
+from qpu_executor.wire.policy import WindowRequest
 
 SITE = """
 manager:
@@ -149,6 +150,78 @@ def test_reload_takes_a_good_file_and_refuses_a_bad_one(managed: Any, program: P
         held.release()
         assert held.result(timeout=60).shots == 20
         assert client.reload_policy().changed == []
+
+
+def closed_now(**fields: Any) -> WindowRequest:
+    start = datetime.now(UTC) - timedelta(minutes=1)
+    values = {"name": "helium", "at": start.time().isoformat(), "length_s": 3600.0}
+    return WindowRequest.model_validate({**values, "on": start.date().isoformat(), **fields})
+
+
+def test_announced_window_closes_the_qpu_outlives_the_manager_and_is_taken_back(
+    managed: Any, program: Program
+) -> None:
+    with managed.connect() as client:
+        (found,) = [
+            one for one in client.announce_window("emulator", closed_now()) if one.announced_by
+        ]
+        assert (found.name, found.announced_by) == ("helium", getpass.getuser())
+        task = client.submit(program, 20)
+        why = client.why(task.id)
+        assert (why.reason, "helium" in why.detail) == ("Maintenance", True)
+    managed.kill()
+    managed.start()
+    with managed.connect() as client:
+        assert client.why(task.id).reason == "Maintenance"
+        left = client.withdraw_window("emulator", "helium")
+        assert {one.announced_by for one in left} == {None}
+        assert client.task(task.id).result(timeout=60).shots == 20
+
+
+def test_reservation_lets_in_whom_it_is_for(managed: Any, program: Program) -> None:
+    with managed.connect() as client:
+        for_physics = closed_now(kind="RESERVATION", account="physics")
+        client.announce_window("emulator", for_physics)
+        other = client.submit(program, 20, account="chemistry")
+        assert client.submit(program, 20, account="physics").result(timeout=60).shots == 20
+        assert client.why(other.id).reason == "Reservation"
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"name": "service"}, "the site file has a window 'service'"),
+        ({"on": "2020-01-01"}, "over already"),
+        ({"kind": "RESERVATION", "job_class": "productoin"}, "production"),
+    ],
+)
+def test_impossible_window_is_refused(managed: Any, fields: dict[str, Any], said: str) -> None:
+    with managed.connect() as client, pytest.raises(RequestRefused, match=said):
+        client.announce_window("emulator", closed_now(**fields))
+
+
+def test_windows_that_cant_be_taken_back_say_why(managed: Any) -> None:
+    with managed.connect() as client:
+        with pytest.raises(RequestRefused, match="site file"):
+            client.withdraw_window("emulator", "service")
+        client.announce_window("emulator", closed_now())
+        with pytest.raises(RequestRefused, match="did you mean helium"):
+            client.withdraw_window("emulator", "heluim")
+
+
+def test_reload_takes_windows_in(managed: Any, program: Program) -> None:
+    site = managed.directory / "site.yaml"
+    text = SITE.format(listen=json.dumps([managed.url]))
+    start = datetime.now(UTC) - timedelta(minutes=1)
+    closed = f'{{name: leak, at: "{start.time()}", on: {start.date()}, length_s: 3600}}'
+    with managed.connect() as client:
+        site.write_text(text.replace("    windows:\n", f"    windows:\n      - {closed}\n"))
+        assert client.reload_policy().changed == ["windows of emulator"]
+        task = client.submit(program, 20)
+        assert client.why(task.id).reason == "Maintenance"
+        site.write_text(text)
+        assert client.reload_policy().changed == ["windows of emulator"]
+        assert task.result(timeout=60).shots == 20
 
 
 def test_what_an_emulator_cant_do_is_refused(managed: Any) -> None:

@@ -17,9 +17,9 @@ from qpu_executor.cli.explain_text import (
     why_text,
 )
 from qpu_executor.cli.moments import read_moment, read_span, when
-from qpu_executor.cli.operate import windows_text
 from qpu_executor.cli.task_text import detail_text
 from qpu_executor.cli.top_text import top_text
+from qpu_executor.cli.windows import windows_text
 from qpu_executor.cli.wishes import wishes
 from qpu_executor.errors import ConfigError
 from qpu_executor.model.states import DependencyKind, QpuState, TaskState, WaitReason
@@ -312,12 +312,15 @@ def test_windows_say_when_and_for_whom() -> None:
     window = WindowOut(
         qpu="alpha", name="demo", kind="reservation", starts_at=later(60), ends_at=later(3660)
     )
-    mine = window.model_copy(update={"account": "physics", "job_class": "production"})
+    mine = window.model_copy(
+        update={"account": "physics", "job_class": "production", "announced_by": "ann"}
+    )
     lines = windows_text([window, mine], NOW).splitlines()
     assert (
         lines[1] == "alpha  demo    reservation  14:01:00 (in 1:00)  15:01:00 (in 1:01:00)  nobody"
+        "                             site file"
     )
-    assert lines[2].endswith("account physics, class production")
+    assert lines[2].endswith("account physics, class production  ann")
 
 
 @pytest.mark.parametrize(

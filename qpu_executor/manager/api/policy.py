@@ -27,6 +27,7 @@ from qpu_executor.wire.policy import (
     SharesOut,
     WhyOut,
     WindowList,
+    WindowRequest,
 )
 from qpu_executor.wire.site import QpuOut
 from qpu_executor.wire.tasks import Problem, TaskIds, TaskList, TaskRequest
@@ -81,7 +82,7 @@ async def estimate(asked: Asked, body: TaskRequest) -> EstimateOut:
 @router.get("/windows", tags=["policy"])
 async def windows(asked: Asked) -> WindowList:
     """Maintenance and reservations that are on or planned, the soonest first."""
-    return windows_out(asked.manager.windows.events())
+    return windows_out(asked.manager.windows.listed())
 
 
 # -- operators ------------------------------------------------------------------
@@ -106,6 +107,21 @@ async def calibrate(asked: Asked, name: str) -> QpuOut:
     """Calibrate a QPU before it takes another chunk."""
     await Operations(asked.manager, asked.caller).calibrate(name)
     return _qpu(asked, name)
+
+
+@router.post("/qpus/{name}/windows", tags=["operators"])
+async def announce_window(asked: Asked, name: str, body: WindowRequest) -> WindowList:
+    """Close a QPU, or keep it for some, at a time. One of the same name is replaced."""
+    words = body.model_dump(mode="json")
+    await Operations(asked.manager, asked.caller).announce_window(name, words)
+    return windows_out(asked.manager.windows.listed())
+
+
+@router.delete("/qpus/{name}/windows/{window}", tags=["operators"])
+async def withdraw_window(asked: Asked, name: str, window: str) -> WindowList:
+    """Take an announced window back."""
+    await Operations(asked.manager, asked.caller).withdraw_window(name, window)
+    return windows_out(asked.manager.windows.listed())
 
 
 @router.post("/tasks/requeue", tags=["operators"])

@@ -9,8 +9,8 @@ from datetime import timedelta
 from qpu_executor.manager.api.views import moment
 from qpu_executor.manager.service.forecast import Span
 from qpu_executor.manager.service.site_policy import SitePolicy
+from qpu_executor.manager.service.window_calendar import Listed
 from qpu_executor.manager.store.records import UsageRow
-from qpu_executor.model.events import WindowsChanged
 from qpu_executor.model.states import WaitReason
 from qpu_executor.model.values import Instant
 from qpu_executor.scheduling.explain import Waiting
@@ -184,20 +184,21 @@ def _raised(account: str | None, above: dict[str, tuple[str | None, bool]]) -> i
     return count
 
 
-def windows_out(found: Iterable[WindowsChanged]) -> WindowList:
-    """All windows, the soonest first."""
-    windows = [
-        WindowOut(
-            qpu=event.qpu,
-            name=one.name,
-            kind=one.kind.value,
-            starts_at=moment(one.starts_at),
-            ends_at=moment(one.ends_at),
-            account=one.account,
-            session=one.session_id,
-            job_class=one.job_class,
-        )
-        for event in found
-        for one in event.windows
-    ]
-    return WindowList(windows=sorted(windows, key=lambda one: (one.starts_at, one.qpu)))
+def windows_out(found: Iterable[Listed]) -> WindowList:
+    """All windows, in their order."""
+    return WindowList(
+        windows=[
+            WindowOut(
+                qpu=one.qpu,
+                name=one.window.name,
+                kind=one.window.kind.value,
+                starts_at=moment(one.window.starts_at),
+                ends_at=moment(one.window.ends_at),
+                account=one.window.account,
+                session=one.window.session_id,
+                job_class=one.window.job_class,
+                announced_by=one.announced_by,
+            )
+            for one in found
+        ]
+    )

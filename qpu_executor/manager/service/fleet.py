@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from qpu_executor.manager.service.qpu_news import reported_state
 from qpu_executor.manager.service.site_rules import SiteRules
 from qpu_executor.model.clock import Clock
 from qpu_executor.model.states import CalibrationStarter, QpuState
+from qpu_executor.model.timing import CalibrationPlan
 from qpu_executor.model.values import QpuSpec
 from qpu_executor.nearest import did_you_mean
 from qpu_executor.qpus.base import Capabilities, DeviceDescription, Health, QpuAdapter
@@ -73,7 +74,7 @@ class Fleet:
         """
         for qpu in self._qpus.values():
             await qpu.adapter.open(clock, directory)
-            _refuse_impossible_plan(qpu)
+            _refuse_impossible_plan(qpu, qpu.rules.plan)
             qpu.description = await qpu.adapter.describe()
             qpu.health = await qpu.adapter.health()
 
@@ -81,6 +82,18 @@ class Fleet:
         """Close every adapter, also after a failed `open`."""
         for qpu in self._qpus.values():
             await qpu.adapter.close()
+
+    def change_rules(self, rules: Mapping[str, SiteRules]) -> None:
+        """The site says this of its QPUs from now on; one that isn't named stays as it was."""
+        for name, some in rules.items():
+            if name in self._qpus:
+                self._qpus[name].rules = some
+
+    def refuse_impossible(self, rules: Mapping[str, SiteRules]) -> None:
+        """Raises OperatorError for a calibration plan that a QPU here can't follow."""
+        for name, some in rules.items():
+            if name in self._qpus:
+                _refuse_impossible_plan(self._qpus[name], some.plan)
 
     def __iter__(self) -> Iterator[Qpu]:
         return iter(self._qpus.values())
@@ -102,9 +115,8 @@ class Fleet:
         return qpu
 
 
-def _refuse_impossible_plan(qpu: Qpu) -> None:
+def _refuse_impossible_plan(qpu: Qpu, plan: CalibrationPlan | None) -> None:
     """A plan whose calibrations nobody could start would only pause the QPU."""
-    plan = qpu.rules.plan
     by_manager = plan is not None and plan.starter is CalibrationStarter.MANAGER
     if by_manager and not qpu.capabilities.can_calibrate:
         raise OperatorError(

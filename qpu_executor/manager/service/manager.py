@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +25,7 @@ from qpu_executor.manager.service.orders import Accepted, Admitted, Answer, NewT
 from qpu_executor.manager.service.program_shelf import ProgramShelf
 from qpu_executor.manager.service.recovery import Restored, restore
 from qpu_executor.manager.service.site_policy import SitePolicy
+from qpu_executor.manager.service.site_rules import SiteRules
 from qpu_executor.manager.service.submission import adopted, program_row_of, row_of, spec_of
 from qpu_executor.manager.service.turn_checks import refusal_now
 from qpu_executor.manager.service.window_calendar import WindowCalendar
@@ -122,7 +123,10 @@ class Manager:
         )
         self.dispatcher = Dispatcher(self.fleet, self.loop.post, self.clock, self._health_every_s)
         self.windows = WindowCalendar(
-            {qpu.name: qpu.rules.windows for qpu in self.fleet}, self.clock, self.loop.post
+            {qpu.name: qpu.rules.windows for qpu in self.fleet},
+            self.clock,
+            self.loop.post,
+            snapshot.windows,
         )
         events, unclear, calibrations = await self._fill(self.scheduler, self.policy, snapshot)
         self.windows.start()
@@ -161,7 +165,13 @@ class Manager:
         async def make() -> tuple[Scheduler, list[Event]]:
             scheduler = policy.scheduler()
             snapshot = await self.store.load()
-            events, _, calibrations = await self._fill(scheduler, policy, snapshot)
+            before = {qpu.name: qpu.rules for qpu in self.fleet}
+            self._change_rules(policy.qpus)
+            try:
+                events, _, calibrations = await self._fill(scheduler, policy, snapshot)
+            except BaseException:
+                self._change_rules(before)
+                raise
             self.admission.change_classes(policy.classes, policy.default_class)
             self.scheduler, self.policy = scheduler, policy
             for command in calibrations:
@@ -169,6 +179,10 @@ class Manager:
             return scheduler, events
 
         await self.loop.replace_core(make)
+
+    def _change_rules(self, rules: Mapping[str, SiteRules]) -> None:
+        self.fleet.change_rules(rules)
+        self.windows.change_rules({qpu.name: qpu.rules.windows for qpu in self.fleet})
 
     async def stop(self) -> None:
         """Let go of the devices and end the loop; what was accepted is in the store."""

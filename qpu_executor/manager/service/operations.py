@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from qpu_executor.errors import ConfigError, NotAllowed, RequestRefused, UnknownTask
 from qpu_executor.manager.auth.caller import Caller
 from qpu_executor.manager.service.ledger import Ledger
 from qpu_executor.manager.service.manager import Manager
 from qpu_executor.manager.service.site_policy import SitePolicy
-from qpu_executor.manager.store.records import TaskRow
+from qpu_executor.manager.service.window_calendar import WindowRule
+from qpu_executor.manager.store.records import DropWindow, PutWindow, TaskRow, WindowRow
 from qpu_executor.model.events import CalibrationDue, Event, QpuDrained, QpuResumed, TaskStopAsked
 from qpu_executor.model.states import TaskState
 from qpu_executor.model.values import Instant
+from qpu_executor.nearest import did_you_mean
 
 MOST_REASON = 200
 """Characters of a reason that are kept."""
@@ -91,6 +94,7 @@ class Operations:
             )
         before, after = manager.policy, manager.read_policy()
         _refuse_unknown_qpus(manager, after)
+        manager.fleet.refuse_impossible(after.qpus)
         changed = [
             what
             for what, differs in (
@@ -104,6 +108,9 @@ class Operations:
             )
             if differs
         ]
+        for qpu in manager.fleet:
+            rules = after.qpus.get(qpu.name, qpu.rules)
+            changed += [f"{what} of {qpu.name}" for what in qpu.rules.changes(rules)]
         if changed:
             await manager.change_policy(after)
 
@@ -112,6 +119,67 @@ class Operations:
 
         await manager.loop.run(note)
         return changed
+
+    async def announce_window(self, qpu: str, words: Mapping[str, Any]) -> WindowRow:
+        """Close a QPU, or keep it for some, at a time; also after a restart.
+
+        `words`: as in the site file. One of the same name, announced before, is replaced.
+        """
+        manager = self._manager
+        manager.fleet.get(qpu)
+        rule = WindowRule.of_words(words)
+        if manager.windows.in_site_file(qpu, rule.name):
+            raise RequestRefused(
+                f"the site file has a window {rule.name!r} of {qpu}",
+                where="name",
+                next_step="choose another name, or change the site file and `qpu policy reload`",
+            )
+        end = rule.last_end()
+        if end is not None and end <= manager.clock.now():
+            raise RequestRefused("this window is over already", where="at")
+        classes = [one.name for one in manager.policy.classes]
+        if rule.job_class is not None and rule.job_class not in classes:
+            raise RequestRefused(
+                f"there is no job class {rule.job_class!r}{did_you_mean(rule.job_class, classes)}",
+                where="job_class",
+            )
+        row = WindowRow(qpu, rule.name, dict(words), self._caller.name, manager.clock.now())
+
+        def change(ledger: Ledger, now: Instant) -> None:
+            self._record(ledger, now, "announce window", qpu=qpu, window=row.rule)
+            for past in manager.windows.over():
+                manager.windows.drop(past.qpu, past.name)
+                ledger.changes.append(DropWindow(past.qpu, past.name))
+            ledger.changes.append(PutWindow(row))
+            manager.loop.decide(manager.windows.put(row), None, ledger, now)
+
+        await manager.loop.run(change)
+        return row
+
+    async def withdraw_window(self, qpu: str, name: str) -> None:
+        """Take an announced window back. Raises RequestRefused if there is none of this name."""
+        manager = self._manager
+        manager.fleet.get(qpu)
+        announced = manager.windows.announced(qpu)
+        if manager.windows.in_site_file(qpu, name):
+            raise RequestRefused(
+                f"the window {name!r} of {qpu} is in the site file",
+                where="name",
+                next_step="remove it there, then `qpu policy reload`",
+            )
+        if name not in announced:
+            raise RequestRefused(
+                f"no window {name!r} of {qpu} was announced{did_you_mean(name, announced)}",
+                where="name",
+                next_step="see `qpu window`",
+            )
+
+        def change(ledger: Ledger, now: Instant) -> None:
+            self._record(ledger, now, "withdraw window", qpu=qpu, window=name)
+            ledger.changes.append(DropWindow(qpu, name))
+            manager.loop.decide(manager.windows.drop(qpu, name), None, ledger, now)
+
+        await manager.loop.run(change)
 
     async def _decide(self, what: str, event: Event, qpu: str) -> None:
         self._manager.fleet.get(qpu)

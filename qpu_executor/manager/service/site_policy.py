@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from qpu_executor.manager.service.site_rules import SiteRules
 from qpu_executor.model.values import JobClass
 from qpu_executor.scheduling.admission import DAY_S, Credit
 from qpu_executor.scheduling.charging import ChargingTable
@@ -20,7 +22,7 @@ RECALLED_HALF_LIVES = 10
 class SitePolicy:
     """`classes`: the most urgent first. `ordering`: None stands for the core's default.
 
-    `kind`: the ordering's name in the site file.
+    `kind`: the ordering's name in the site file. `qpus`: what it says of each QPU.
     """
 
     classes: tuple[JobClass, ...]
@@ -31,6 +33,7 @@ class SitePolicy:
     charging: ChargingTable = field(default_factory=ChargingTable)
     share_horizon_s: float = DEFAULT_HORIZON_S
     credits: tuple[Credit, ...] = ()
+    qpus: Mapping[str, SiteRules] = field(default_factory=dict)
 
     def scheduler(self) -> Scheduler:
         """A new core that goes by these rules."""

@@ -20,3 +20,22 @@ class SiteRules:
     group_s: float = 0.0
     max_linger_s: float = 0.0
     max_run_s: float = 0.0
+
+    def changes(self, after: SiteRules) -> list[str]:
+        """What is otherwise in `after`, in words."""
+        return [
+            what
+            for what, differs in (
+                ("calibration plan", self.plan != after.plan),
+                ("windows", self.windows != after.windows),
+                (
+                    "layout grouping",
+                    (self.group_tasks, self.group_s) != (after.group_tasks, after.group_s),
+                ),
+                (
+                    "keeping warm",
+                    (self.max_linger_s, self.max_run_s) != (after.max_linger_s, after.max_run_s),
+                ),
+            )
+            if differs
+        ]

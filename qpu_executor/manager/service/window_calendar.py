@@ -13,20 +13,20 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
+from qpu_executor.manager.store.records import WindowRow
 from qpu_executor.model.clock import Clock
 from qpu_executor.model.events import Event, WindowsChanged
 from qpu_executor.model.states import WindowKind
-from qpu_executor.model.timing import MICROSECONDS, Instant, Window, after
+from qpu_executor.model.timing import MICROSECONDS, WEEKDAYS, Instant, Window, after
 
 HORIZON_S = 14 * 86_400.0
 """How far ahead recurring windows are known to the core."""
 
 RENEW_S = 86_400.0
 """How often they are expanded anew."""
-
-WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -51,6 +51,23 @@ class WindowRule:
     session_id: str | None = None
     job_class: str | None = None
 
+    @classmethod
+    def of_words(cls, words: Mapping[str, Any]) -> WindowRule:
+        """A rule from the words of the site file, checked, as JSON has them."""
+        on = words.get("on")
+        return cls(
+            name=words["name"],
+            kind=WindowKind(words["kind"]),
+            at=time.fromisoformat(words["at"]),
+            length_s=words["length_s"],
+            zone=words["zone"],
+            on=None if on is None else date.fromisoformat(on),
+            weekdays=tuple(WEEKDAYS.index(day) for day in words.get("weekdays", ())),
+            account=words.get("account"),
+            session_id=words.get("session"),
+            job_class=words.get("job_class"),
+        )
+
     def between(self, start: Instant, end: Instant) -> list[Window]:
         """Its windows that are on at some time in [start, end), by their start."""
         zone = ZoneInfo(self.zone)
@@ -64,6 +81,10 @@ class WindowRule:
                 days = [day for day in days if day.weekday() in self.weekdays]
         windows = [self._on(day, zone) for day in days]
         return [one for one in windows if one.starts_at < end and one.ends_at > start]
+
+    def last_end(self) -> Instant | None:
+        """When a one-off window is over; None for a recurring one."""
+        return None if self.on is None else self._on(self.on, ZoneInfo(self.zone)).ends_at
 
     def _on(self, day: date, zone: ZoneInfo) -> Window:
         starts_at = _instant(datetime.combine(day, self.at, tzinfo=zone))
@@ -85,10 +106,19 @@ def expand(rules: Iterable[WindowRule], now: Instant) -> tuple[Window, ...]:
     return tuple(sorted(windows, key=lambda one: (one.starts_at, one.name)))
 
 
-class WindowCalendar:
-    """Tells the core about the site's windows, and goes on telling it as time passes.
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A window as a listing shows it. `announced_by`: None for one of the site file."""
 
-    `rules`: by QPU name. QPUs without a rule are never mentioned.
+    qpu: str
+    window: Window
+    announced_by: str | None
+
+
+class WindowCalendar:
+    """Tells the core about windows, and goes on telling it as time passes.
+
+    `rules`: the site file's, by QPU name. `announced`: those that operators announced.
     """
 
     def __init__(
@@ -96,16 +126,66 @@ class WindowCalendar:
         rules: Mapping[str, tuple[WindowRule, ...]],
         clock: Clock,
         post: Callable[[Event, None], None],
+        announced: Iterable[WindowRow] = (),
     ) -> None:
-        self._rules = {name: some for name, some in rules.items() if some}
+        self._rules = dict(rules)
+        self._announced = {(row.qpu, row.name): row for row in announced}
         self._clock = clock
         self._post = post
         self._task: asyncio.Task[None] | None = None
 
     def events(self) -> list[WindowsChanged]:
         """What the windows are now, for each QPU that has some."""
+        qpus = {name for name, some in self._rules.items() if some}
+        qpus |= {qpu for qpu, _ in self._announced if qpu in self._rules}
+        return [self.event(name) for name in self._rules if name in qpus]
+
+    def event(self, qpu: str) -> WindowsChanged:
+        """What the windows of one QPU are now."""
+        rules = [rule for rule, _ in self._all(qpu)]
+        return WindowsChanged(qpu, expand(rules, self._clock.now()))
+
+    def listed(self) -> list[Listed]:
+        """Every window that is on or known, the soonest first."""
         now = self._clock.now()
-        return [WindowsChanged(name, expand(rules, now)) for name, rules in self._rules.items()]
+        found = [
+            Listed(qpu, window, by)
+            for qpu in self._rules
+            for rule, by in self._all(qpu)
+            for window in expand([rule], now)
+        ]
+        return sorted(found, key=lambda one: (one.window.starts_at, one.qpu))
+
+    def change_rules(self, rules: Mapping[str, tuple[WindowRule, ...]]) -> None:
+        """The site file's windows are these from now on; tells nobody."""
+        self._rules = dict(rules)
+
+    def in_site_file(self, qpu: str, name: str) -> bool:
+        """True if the site file has a window of this name for the QPU."""
+        return any(rule.name == name for rule in self._rules.get(qpu, ()))
+
+    def announced(self, qpu: str) -> list[str]:
+        """Names of the windows that operators announced for a QPU."""
+        return [name for one, name in self._announced if one == qpu]
+
+    def put(self, row: WindowRow) -> WindowsChanged:
+        """Add a window that was announced; returns what the core has to be told."""
+        self._announced[row.qpu, row.name] = row
+        return self.event(row.qpu)
+
+    def drop(self, qpu: str, name: str) -> WindowsChanged:
+        """Take one back; returns what the core has to be told."""
+        self._announced.pop((qpu, name), None)
+        return self.event(qpu)
+
+    def over(self) -> list[WindowRow]:
+        """Announced windows that are over for good."""
+        now = self._clock.now()
+        return [
+            row
+            for row in self._announced.values()
+            if (end := WindowRule.of_words(row.rule).last_end()) is not None and end <= now
+        ]
 
     def tell(self) -> None:
         """Post what the windows are now."""
@@ -115,8 +195,7 @@ class WindowCalendar:
     def start(self) -> None:
         """Tell it now and every day from now on."""
         self.tell()
-        if self._rules:
-            self._task = asyncio.get_running_loop().create_task(self._run(), name="windows")
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="windows")
 
     async def close(self) -> None:
         """Stop telling."""
@@ -128,6 +207,13 @@ class WindowCalendar:
         while True:
             await self._clock.sleep_until(after(self._clock.now(), RENEW_S))
             self.tell()
+
+    def _all(self, qpu: str) -> list[tuple[WindowRule, str | None]]:
+        mine = [row for (one, _), row in self._announced.items() if one == qpu]
+        return [
+            *((rule, None) for rule in self._rules.get(qpu, ())),
+            *((WindowRule.of_words(row.rule), row.announced_by) for row in mine),
+        ]
 
 
 def _local(instant: Instant, zone: ZoneInfo) -> datetime:

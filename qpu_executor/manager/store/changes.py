@@ -25,7 +25,9 @@ from qpu_executor.manager.store.records import (
     Change,
     CloseSession,
     DiscardChunks,
+    DropWindow,
     ProgramRow,
+    PutWindow,
     UpdateChunk,
     UpdateTask,
 )
@@ -52,6 +54,7 @@ def write(connection: Connection, changes: Sequence[Change]) -> None:
     task_updates: list[Values] = []
     chunk_updates: list[Values] = []
     discards: list[Values] = []
+    windows: dict[tuple[str, str], Values | None] = {}
     for change in changes:
         match change:
             case AddProgram(program):
@@ -72,6 +75,10 @@ def write(connection: Connection, changes: Sequence[Change]) -> None:
                 adds[AddSession].append(rows.SESSION.values(session))
             case CloseSession(session_id, at):
                 closes.append({"of_session": session_id, "at": at})
+            case PutWindow(window):
+                windows[window.qpu, window.name] = rows.WINDOW.values(window)
+            case DropWindow(qpu, name):
+                windows[qpu, name] = None
             case AddJournal(row):
                 adds[AddJournal].append(rows.JOURNAL.values(row))
     _add_programs(connection, programs)
@@ -92,8 +99,20 @@ def write(connection: Connection, changes: Sequence[Change]) -> None:
     if discards:  # after the updates, which may have ended the chunks that it is about
         connection.execute(queries.discard_chunks, discards)
     _update(connection, queries.close_sessions, closes, lambda of: f"session {of['of_session']!r}")
+    if windows:
+        _put_windows(connection, windows)
     if adds[AddJournal]:
         connection.execute(queries.add_journal, adds[AddJournal])
+
+
+def _put_windows(connection: Connection, windows: dict[tuple[str, str], Values | None]) -> None:
+    """The last word on each window: replaced, or gone."""
+    connection.execute(
+        queries.drop_window, [{"of_qpu": qpu, "of_name": name} for qpu, name in windows]
+    )
+    kept = [values for values in windows.values() if values is not None]
+    if kept:
+        connection.execute(queries.add_windows, kept)
 
 
 def _add_programs(connection: Connection, programs: dict[str, ProgramRow]) -> None:

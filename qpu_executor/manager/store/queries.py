@@ -17,6 +17,7 @@ from sqlalchemy import (
     Table,
     Text,
     bindparam,
+    delete,
     func,
     insert,
     select,
@@ -38,6 +39,7 @@ from qpu_executor.manager.store.tables import (
     programs,
     sessions,
     tasks,
+    windows,
 )
 
 _is_live = text("tasks." + LIVE)
@@ -63,6 +65,12 @@ add_sessions = insert(sessions)
 add_tasks = insert(tasks)
 add_chunks = insert(chunks)
 add_journal = insert(journal)
+
+add_windows = insert(windows)
+drop_window = delete(windows).where(
+    windows.c.qpu == bindparam("of_qpu"), windows.c.name == bindparam("of_name")
+)
+all_windows = select(windows).order_by(windows.c.qpu, windows.c.name)
 
 close_sessions = (
     update(sessions)

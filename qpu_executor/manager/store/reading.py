@@ -22,7 +22,7 @@ from qpu_executor.manager.store.records import (
     TaskRow,
     UsageRow,
 )
-from qpu_executor.manager.store.rows import CHUNK, JOURNAL, PROGRAM, SESSION, TASK
+from qpu_executor.manager.store.rows import CHUNK, JOURNAL, PROGRAM, SESSION, TASK, WINDOW
 from qpu_executor.model.values import MAX_TASK_ID, Instant
 
 _LARGEST = 2**63 - 1
@@ -47,6 +47,7 @@ def snapshot(connection: Connection) -> Snapshot:
         latest_at=_latest(journal_at, live, chunks, open_sessions),
         open_sessions=open_sessions,
         drained=_drained(connection),
+        windows=tuple(WINDOW.record(row) for row in connection.execute(queries.all_windows)),
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from qpu_executor.manager.store.wishes import NO_WISHES, Wishes
 from qpu_executor.model.states import ChunkState, TaskState
@@ -120,6 +121,17 @@ class SessionRow:
     key: str | None
     opened_at: Instant
     closed_at: Instant | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WindowRow:
+    """A window that an operator announced. `rule`: in the words of the site file."""
+
+    qpu: str
+    name: str
+    rule: Mapping[str, Any]
+    announced_by: str
+    announced_at: Instant
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +255,21 @@ class CloseSession:
 
 
 @dataclass(frozen=True, slots=True)
+class PutWindow:
+    """Insert a window, or replace the one of this QPU and name."""
+
+    window: WindowRow
+
+
+@dataclass(frozen=True, slots=True)
+class DropWindow:
+    """Delete a window, if it is there."""
+
+    qpu: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class AddJournal:
     """Append a journal row; its number is the writer's next one."""
 
@@ -259,6 +286,8 @@ Change = (
     | DiscardChunks
     | AddSession
     | CloseSession
+    | PutWindow
+    | DropWindow
     | AddJournal
 )
 
@@ -267,7 +296,7 @@ Change = (
 class Snapshot:
     """What a manager starts from. `live`: tasks that haven't ended, oldest first, with
     all of their chunks; `journal_n`: number of the newest journal row. `drained`: QPUs
-    that an operator keeps from new chunks, and why.
+    that an operator keeps from new chunks, and why. `windows`: announced by operators.
     """
 
     live: tuple[TaskRow, ...]
@@ -277,6 +306,7 @@ class Snapshot:
     latest_at: Instant
     open_sessions: tuple[SessionRow, ...]
     drained: Mapping[str, str] = field(default_factory=dict)
+    windows: tuple[WindowRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

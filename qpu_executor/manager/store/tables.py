@@ -164,6 +164,17 @@ Index(
 RECALLED = "kind IN ('QpuDrained', 'QpuResumed', 'SaveHold')"
 """Journal rows that a restart reads; spelt out for the same reason as `LIVE`."""
 
+windows = Table(
+    "windows",
+    metadata,
+    Column("qpu", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("rule", Text, nullable=False),
+    Column("announced_by", Text, nullable=False),
+    Column("announced_at", BigInteger, nullable=False),
+)
+"""Windows that operators announced; those of the site file are not in here."""
+
 journal = Table(
     "journal",
     metadata,
