@@ -10,6 +10,7 @@
     │   ├── RequestRefused         class limits, unknown class or QPU, quotas
     │   ├── KeyConflict            an idempotency key names another request
     │   ├── UnknownTask            no such task (or not the caller's)
+    │   ├── NotAuthenticated       nobody knows who is asking
     │   ├── NotAllowed             the caller may not do this
     │   ├── IllegalMove            the task's state doesn't allow this
     │   └── TaskCancelled          the task was cancelled
@@ -153,6 +154,12 @@ class UnknownTask(CallerError):
     """There is no such task, or it isn't the caller's."""
 
     code = "unknown-task"
+
+
+class NotAuthenticated(CallerError):
+    """Nobody knows who is asking, or the proof of it is wrong."""
+
+    code = "not-authenticated"
 
 
 class NotAllowed(CallerError):

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from qpu_executor.client import Client, connect
+from qpu_executor.testing.munged import Munged
 
 
 def pytest_configure() -> None:
@@ -43,10 +44,13 @@ class ServedManager:
     `site`: the site file's text, with `{listen}` where the addresses go.
     """
 
-    def __init__(self, directory: Path, listen: str | None = None, site: str = SITE) -> None:
+    def __init__(
+        self, directory: Path, listen: str | list[str] | None = None, site: str = SITE
+    ) -> None:
         self.directory = directory
         self.store = directory / "store.sqlite"
-        self._listen = listen or f"unix://{directory}/m.sock"
+        listen = listen or f"unix://{directory}/m.sock"
+        self._listen = [listen] if isinstance(listen, str) else listen
         self._site = directory / "site.yaml"
         self._text = site
         self._process: subprocess.Popen[bytes] | None = None
@@ -54,7 +58,7 @@ class ServedManager:
 
     def start(self) -> str:
         """Start it and wait until it listens; its URL."""
-        self._site.write_text(self._text.format(listen=json.dumps([self._listen])))
+        self._site.write_text(self._text.format(listen=json.dumps(self._listen)))
         ready, ready_child = os.pipe()
         with (self.directory / "manager.log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -106,7 +110,7 @@ def make_manager(tmp_path: Path) -> Iterator[Callable[..., ServedManager]]:
     """Makes managers (not started) in directories of their own."""
     made: list[ServedManager] = []
 
-    def make(listen: str | None = None, site: str = SITE) -> ServedManager:
+    def make(listen: str | list[str] | None = None, site: str = SITE) -> ServedManager:
         directory = tmp_path / f"m{len(made)}"
         directory.mkdir()
         made.append(ServedManager(directory, listen, site))
@@ -145,3 +149,12 @@ def tcp_manager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedMana
         yield manager
     finally:
         manager.close()
+
+
+@pytest.fixture(scope="session")
+def munged_installed() -> None:
+    """Skips where there is no munged; with QPU_EXECUTOR_ALL_TESTS set, that is a failure."""
+    if Munged.installed():
+        return
+    assert not os.environ.get("QPU_EXECUTOR_ALL_TESTS"), "munged isn't installed"
+    pytest.skip("munged isn't installed (apt-get install munge)")

@@ -50,6 +50,7 @@ def _register() -> None:
         simulate,
         site,
         tasks,
+        tokens,
         top,
         windows,
     )
@@ -74,6 +75,7 @@ def _register() -> None:
     app.command("requeue")(operate.requeue)
     app.add_typer(windows.window, name="window")
     app.add_typer(operate.policy, name="policy")
+    app.add_typer(tokens.token, name="token")
     app.command("serve")(serve.serve)
     app.command("simulate")(simulate.simulate)
     app.command("replay")(replay.replay)

@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import signal
+import ssl
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,11 @@ import typer
 from qpu_executor.cli.server_parts import Parts, build_parts, missing_server_extra
 from qpu_executor.errors import ConfigError, OperatorError, QpuExecutorError
 from qpu_executor.settings import SiteSettings, embedded_site, read_site, state_directory
+from qpu_executor.settings.safe_files import (
+    refuse_readable_by_others,
+    refuse_writable_by_others,
+)
+from qpu_executor.settings.security import TlsSettings
 
 log = logging.getLogger("qpu_executor.serve")
 
@@ -70,6 +76,10 @@ def _settings(
     """The site with what the command line says instead."""
     settings = embedded_site() if site is None else read_site(site)
     manager = settings.manager
+    if site is not None:
+        refuse_writable_by_others(site, "site file")
+    if manager.tls is not None:
+        _check_tls(manager.tls)
     changes: dict[str, Any] = {}
     if socket is not None:
         changes["listen"] = [f"unix://{socket.absolute()}"]
@@ -80,6 +90,25 @@ def _settings(
     elif manager.store is None:
         changes["store"] = state_directory() / "served" / "store.sqlite"
     return settings.model_copy(update={"manager": manager.model_copy(update=changes)})
+
+
+def _check_tls(tls: TlsSettings) -> None:
+    """Raises ConfigError for files that aren't there or aren't safe, before anything is opened."""
+    for path in (tls.certificate, tls.key):
+        if not path.is_file():
+            raise ConfigError(f"there is no file {path}", where="manager.tls")
+    refuse_writable_by_others(tls.certificate, "certificate")
+    refuse_readable_by_others(tls.key, "key")
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
+            tls.certificate, tls.key
+        )
+    except (ssl.SSLError, OSError) as error:
+        raise ConfigError(
+            f"this certificate and key can't be used: {error}",
+            where="manager.tls",
+            expected="PEM files that belong together",
+        ) from None
 
 
 async def _serve(

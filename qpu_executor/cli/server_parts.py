@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from qpu_executor.errors import OperatorError
 
 if TYPE_CHECKING:
+    from qpu_executor.manager.api.listening import Exposure
+    from qpu_executor.manager.auth.authentication import Authentication
     from qpu_executor.manager.service.fleet import Fleet
     from qpu_executor.manager.service.manager import Manager
     from qpu_executor.manager.service.site_policy import SitePolicy
@@ -46,6 +48,7 @@ class Parts:
     fleet: Fleet
     checker: ProgramChecker
     manager: Manager
+    authentication: Authentication
     embedded: bool
     directory: Path
 
@@ -53,7 +56,7 @@ class Parts:
     async def running(self) -> AsyncIterator[list[str]]:
         """Open everything, and yield the URLs that are listened on."""
         from qpu_executor.manager.api.app import create_app
-        from qpu_executor.manager.api.listening import make_server, open_sockets, remover_of
+        from qpu_executor.manager.api.listening import make_servers, open_sockets, remover_of
 
         async with AsyncExitStack() as stack:
             await self.store.open()
@@ -63,20 +66,36 @@ class Parts:
             stack.push_async_callback(self.fleet.close)
             clock = await self.manager.recall()
             await self.fleet.open(clock, self.directory)
-            sockets, urls = open_sockets(self.settings.manager.listen)
+            await self.authentication.open()
+            stack.push_async_callback(self.authentication.close)
+            exposure = self._exposure()
+            sockets, urls = open_sockets(self.settings.manager.listen, exposure)
             for one in sockets:
                 stack.callback(remover_of(one, private=self.embedded))
             await self.manager.start()
             stack.push_async_callback(self.manager.stop)
-            server = make_server(create_app(self.manager, embedded=self.embedded))
-            serving = asyncio.create_task(server.serve(sockets=sockets), name="http")
-            await server.listening.wait()
+            app = create_app(self.manager, self.authentication, embedded=self.embedded)
+            servers = make_servers(app, zip(sockets, urls, strict=True), exposure.tls)
+            serving = [
+                asyncio.create_task(server.serve(sockets=own), name="http")
+                for server, own in servers
+            ]
+            for server, _ in servers:
+                await server.listening.wait()
             try:
                 yield urls
             finally:
-                server.should_exit = True
+                for server, _ in servers:
+                    server.should_exit = True
                 await self.manager.broadcast.close()
-                await serving
+                await asyncio.gather(*serving)
+
+    def _exposure(self) -> Exposure:
+        from qpu_executor.manager.api.listening import Exposure, Tls
+
+        manager = self.settings.manager
+        tls = None if manager.tls is None else Tls(manager.tls.certificate, manager.tls.key)
+        return Exposure(self.authentication.across_hosts, tls, manager.plain_tcp)
 
 
 def build_scheduler(settings: SiteSettings, policy: PolicySettings | None = None) -> Scheduler:
@@ -111,10 +130,14 @@ def build_parts(settings: SiteSettings, *, embedded: bool, site_file: Path | Non
 
     `site_file`: where its rules for the queue can be read again.
     """
+    from qpu_executor.manager.auth.authentication import Authentication
+    from qpu_executor.manager.auth.base import Place
+    from qpu_executor.manager.auth.registry import build_authenticator
     from qpu_executor.manager.service.admission import Admission
     from qpu_executor.manager.service.clock import SystemClock
     from qpu_executor.manager.service.fleet import Fleet, Qpu
     from qpu_executor.manager.service.manager import Manager
+    from qpu_executor.manager.service.tokens import known_token
     from qpu_executor.manager.store.sql import SqlStore
     from qpu_executor.qpus.checking import ProgramChecker
     from qpu_executor.qpus.registry import build_adapter
@@ -157,4 +180,16 @@ def build_parts(settings: SiteSettings, *, embedded: bool, site_file: Path | Non
         make_clock=lambda newest: SystemClock(newest, settings.manager.time_scale),
         health_every_s=settings.manager.health_every_s,
     )
-    return Parts(settings, store, fleet, checker, manager, embedded, store_path.parent)
+    place = Place(
+        find_token=lambda token_id: known_token(store, token_id), now=lambda: manager.clock.now()
+    )
+    authentication = Authentication(
+        [
+            build_authenticator(one.kind, one.own_settings(), place)
+            for one in settings.manager.authentication
+        ],
+        settings.manager.roles(),
+    )
+    return Parts(
+        settings, store, fleet, checker, manager, authentication, embedded, store_path.parent
+    )

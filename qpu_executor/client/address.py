@@ -1,6 +1,7 @@
 """Where a manager listens: the one place that reads its URL. No I/O.
 
-Two forms: `unix:///absolute/path.sock` (this host) and `http://HOST:PORT`.
+Two forms: `unix:///absolute/path.sock` (this host), and `https://HOST:PORT` or
+`http://HOST:PORT`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from urllib.parse import urlsplit
 
 from qpu_executor.errors import ConfigError
 
-EXAMPLES = "unix:///run/qpu/manager.sock or http://127.0.0.1:8080"
+EXAMPLES = "unix:///run/qpu/manager.sock, http://127.0.0.1:8080 or https://qpu.site:8443"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +38,14 @@ def parse_address(text: str, *, where: str = "manager") -> Address:
         if parts.netloc or not parts.path.startswith("/") or parts.path == "/":
             raise _bad(text, where, "a unix socket needs an absolute path: unix:///path")
         return Address(url=f"unix://{parts.path}", base="http://manager", socket_path=parts.path)
-    if parts.scheme != "http":
+    if parts.scheme not in ("http", "https"):
         raise _bad(text, where, f"no scheme {parts.scheme!r}" if parts.scheme else "no scheme")
     if not parts.hostname:
         raise _bad(text, where, "no host")
     if parts.username or parts.query or parts.fragment:
         raise _bad(text, where, "only a host, a port and a path are understood")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    base = f"http://{host}{'' if port is None else f':{port}'}{parts.path.rstrip('/')}"
+    base = f"{parts.scheme}://{host}{'' if port is None else f':{port}'}{parts.path.rstrip('/')}"
     return Address(url=base, base=base)
 
 

@@ -17,6 +17,7 @@ from uuid import uuid4
 from qpu_executor.client import protocol
 from qpu_executor.client.address import Address
 from qpu_executor.client.channel import Channel
+from qpu_executor.client.credentials import Credentials
 from qpu_executor.client.events import follow
 from qpu_executor.client.first_contact import first_contact
 from qpu_executor.client.operating import AsyncOperating
@@ -56,7 +57,8 @@ class AsyncClient(AsyncOperating):
     """A connection to a manager. Get one from `aconnect()`; close it, or use `async with`.
 
     `session`: id of the session of submissions that name none. `wait_s`: how
-    long an unreachable manager is waited for. `ended`: says when the manager is
+    long an unreachable manager is waited for. `credentials`: what says who is asking,
+    where the connection itself doesn't. `ended`: says when the manager is
     known to be gone for good. `on_close`: called once, when the client closes.
     """
 
@@ -66,10 +68,11 @@ class AsyncClient(AsyncOperating):
         *,
         session: str | None = None,
         wait_s: float = 300.0,
+        credentials: Credentials | None = None,
         ended: Callable[[], QpuExecutorError | None] = lambda: None,
         on_close: Callable[[], None] | None = None,
     ) -> None:
-        self._channel = Channel(Transport(address), wait_s, ended)
+        self._channel = Channel(Transport(address, credentials), wait_s, ended)
         self._submissions = Submissions(self._channel, session)
         self._session = session
         self._waits: Waits | None = None

@@ -16,6 +16,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from qpu_executor.client.address import Address
 from qpu_executor.client.async_client import AsyncClient, order_of
+from qpu_executor.client.credentials import Credentials
 from qpu_executor.client.futures import Orders, TaskFuture
 from qpu_executor.client.loop_thread import LoopThread
 from qpu_executor.client.operating import Operating
@@ -50,11 +51,14 @@ class Client(Operating):
         *,
         session: str | None = None,
         wait_s: float = 300.0,
+        credentials: Credentials | None = None,
         ended: Callable[[], QpuExecutorError | None] = lambda: None,
         on_close: Callable[[], None] = lambda: None,
     ) -> None:
         self._thread = LoopThread("qpu-client")
-        self._client = AsyncClient(address, session=session, wait_s=wait_s, ended=ended)
+        self._client = AsyncClient(
+            address, session=session, wait_s=wait_s, credentials=credentials, ended=ended
+        )
         self._on_close = on_close
         self._lock = threading.Lock()
         self._orders = Orders(self._client)

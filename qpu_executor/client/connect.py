@@ -15,6 +15,7 @@ from qpu_executor.client import embedded
 from qpu_executor.client.address import Address, parse_address
 from qpu_executor.client.async_client import AsyncClient
 from qpu_executor.client.client import Client
+from qpu_executor.client.credentials import credentials_of
 from qpu_executor.errors import ConfigError, QpuExecutorError
 
 VARIABLE = "QPU_MANAGER"
@@ -50,7 +51,12 @@ def connect(
     """
     found = _find(manager, wait_s, directory, site)
     client = Client(
-        found.address, session=session, wait_s=wait_s, ended=found.ended, on_close=found.release
+        found.address,
+        session=session,
+        wait_s=wait_s,
+        credentials=credentials_of(os.environ),
+        ended=found.ended,
+        on_close=found.release,
     )
     return client.start()
 
@@ -65,7 +71,12 @@ async def aconnect(
     """`connect()` for the running event loop."""
     found = await asyncio.to_thread(_find, manager, wait_s, directory)
     client = AsyncClient(
-        found.address, session=session, wait_s=wait_s, ended=found.ended, on_close=found.release
+        found.address,
+        session=session,
+        wait_s=wait_s,
+        credentials=credentials_of(os.environ),
+        ended=found.ended,
+        on_close=found.release,
     )
     return await client.start()
 

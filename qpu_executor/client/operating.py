@@ -1,4 +1,4 @@
-"""Operators' verbs of both clients: what they ask of QPUs and of the policy."""
+"""Verbs of both clients that steer the manager: QPUs, windows, policy, tokens."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from qpu_executor.client import protocol
 from qpu_executor.wire.policy import PolicyOut, WindowList, WindowOut, WindowRequest
 from qpu_executor.wire.site import QpuOut
+from qpu_executor.wire.tokens import NewTokenOut, TokenList, TokenOut, TokenRequest
 
 if TYPE_CHECKING:
     from qpu_executor.client.channel import Channel
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class AsyncOperating:
-    """Verbs for operators. Anybody else gets NotAllowed."""
+    """Verbs that steer; others than operators get NotAllowed where it says so."""
 
     _channel: Channel
 
@@ -42,6 +43,18 @@ class AsyncOperating:
     async def withdraw_window(self, qpu: str, name: str) -> list[WindowOut]:
         """Take an announced window back; returns those that are left. For operators."""
         return (await self._channel.call(protocol.withdraw_window(qpu, name), WindowList)).windows
+
+    async def issue_token(self, wanted: TokenRequest) -> NewTokenOut:
+        """A new bearer token, which is shown this once."""
+        return await self._channel.call(protocol.issue_token(wanted), NewTokenOut)
+
+    async def tokens(self) -> list[TokenOut]:
+        """The caller's tokens; everybody's for operators."""
+        return (await self._channel.call(protocol.tokens(), TokenList)).tokens
+
+    async def revoke_token(self, token_id: str) -> TokenOut:
+        """End a token now."""
+        return await self._channel.call(protocol.revoke_token(token_id), TokenOut)
 
 
 class Operating:
@@ -73,3 +86,15 @@ class Operating:
     def withdraw_window(self, qpu: str, name: str) -> list[WindowOut]:
         """Take an announced window back; returns those that are left. For operators."""
         return self._thread.run(self._client.withdraw_window(qpu, name))
+
+    def issue_token(self, wanted: TokenRequest) -> NewTokenOut:
+        """A new bearer token, which is shown this once."""
+        return self._thread.run(self._client.issue_token(wanted))
+
+    def tokens(self) -> list[TokenOut]:
+        """The caller's tokens; everybody's for operators."""
+        return self._thread.run(self._client.tokens())
+
+    def revoke_token(self, token_id: str) -> TokenOut:
+        """End a token now."""
+        return self._thread.run(self._client.revoke_token(token_id))

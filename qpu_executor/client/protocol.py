@@ -18,6 +18,7 @@ from qpu_executor.programs.program import Program
 from qpu_executor.wire.policy import DrainRequest, WindowRequest
 from qpu_executor.wire.site import SessionRequest
 from qpu_executor.wire.tasks import ProgramIn, SubmitRequest, TaskIds, TaskRequest
+from qpu_executor.wire.tokens import TokenRequest
 
 MAX_TASKS = 1000
 """Tasks per submission."""
@@ -186,6 +187,22 @@ def withdraw_window(qpu: str, name: str) -> ApiRequest:
     """Take an announced window back -> WindowList."""
     path = f"/v1/qpus/{quote(qpu, safe='')}/windows/{quote(name, safe='')}"
     return ApiRequest("DELETE", path, repeatable=False)
+
+
+def issue_token(wanted: TokenRequest) -> ApiRequest:
+    """A new bearer token -> NewTokenOut. Asking twice makes two."""
+    body = wanted.model_dump_json().encode()
+    return ApiRequest("POST", "/v1/tokens", body, repeatable=False)
+
+
+def tokens() -> ApiRequest:
+    """Bearer tokens, without their secrets -> TokenList."""
+    return _get("/v1/tokens")
+
+
+def revoke_token(token_id: str) -> ApiRequest:
+    """End a token -> TokenOut. Revoking twice is revoking once."""
+    return ApiRequest("POST", f"/v1/tokens/{quote(token_id, safe='')}/revoke")
 
 
 def reload_policy() -> ApiRequest:

@@ -7,12 +7,14 @@ a `Reply`, whatever its status.
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import aiohttp
 
 from qpu_executor.client.address import Address
+from qpu_executor.client.credentials import Credentials
 from qpu_executor.client.problems import Reply
 from qpu_executor.client.protocol import ApiRequest
 from qpu_executor.client.retry import NoAnswer
@@ -28,8 +30,9 @@ CONNECTIONS = 16
 class Transport:
     """Sends requests to one address. Use: `start`, `send`/`stream`, `close`."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, credentials: Credentials | None = None) -> None:
         self.address = address
+        self._credentials = credentials or Credentials()
         self._http: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
@@ -38,7 +41,12 @@ class Transport:
         if self.address.socket_path is not None:
             connector = aiohttp.UnixConnector(self.address.socket_path, limit=CONNECTIONS)
         else:
-            connector = aiohttp.TCPConnector(limit=CONNECTIONS)
+            # Its own context: aiohttp's was made when it was imported, before SSL_CERT_FILE
+            # may have been set.
+            encrypted = self.address.url.startswith("https:")
+            connector = aiohttp.TCPConnector(
+                limit=CONNECTIONS, ssl=ssl.create_default_context() if encrypted else True
+            )
         self._http = aiohttp.ClientSession(
             connector=connector, auto_decompress=True, cookie_jar=aiohttp.DummyCookieJar()
         )
@@ -51,8 +59,8 @@ class Transport:
 
     async def send(self, request: ApiRequest) -> Reply:
         """One request, one reply. Raises NoAnswer."""
-        async with self._open(request, ANSWER_S) as response:
-            return Reply(response.status, _headers(response), await response.read())
+        reply = await self._send_once(request)
+        return await self._send_once(request) if self._asked_again(reply) else reply
 
     @asynccontextmanager
     async def stream(self, request: ApiRequest) -> AsyncIterator[tuple[Reply, Pieces]]:
@@ -63,6 +71,16 @@ class Transport:
         async with self._open(request, SILENCE_S) as response:
             body = b"" if response.status == 200 else await response.read()
             yield Reply(response.status, _headers(response), body), Pieces(response)
+
+    async def _send_once(self, request: ApiRequest) -> Reply:
+        async with self._open(request, ANSWER_S) as response:
+            return Reply(response.status, _headers(response), await response.read())
+
+    def _asked_again(self, reply: Reply) -> bool:
+        """True if the manager wants to know who is asking, and there is an answer to that."""
+        if reply.status != 401:
+            return False
+        return self._credentials.challenged(reply.headers.get("www-authenticate", ""))
 
     @asynccontextmanager
     async def _open(
@@ -76,7 +94,7 @@ class Transport:
                 request.method,
                 self.address.base + request.path,
                 data=request.body,
-                headers=request.headers,
+                headers={**request.headers, **await self._credentials.headers()},
                 timeout=timeout,
                 allow_redirects=False,
             ) as response:
@@ -102,6 +120,11 @@ def _headers(response: aiohttp.ClientResponse) -> dict[str, str]:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        why = getattr(error.certificate_error, "verify_message", "") or error.certificate_error
+        return f"its certificate can't be verified: {why}; SSL_CERT_FILE names who is trusted"
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
+        return f"no encrypted connection: {error.os_error}"
     if isinstance(error, aiohttp.ClientConnectorError):
         number = error.os_error.errno
         return os.strerror(number).lower() if number else str(error.os_error)

@@ -20,6 +20,7 @@ from qpu_executor.documents.model import build
 from qpu_executor.documents.problems import Problems, suggestion
 from qpu_executor.documents.source import parse_mapping, read_text
 from qpu_executor.errors import ConfigError
+from qpu_executor.manager.auth.roles import Roles
 from qpu_executor.model.values import JobClass
 from qpu_executor.scheduling.admission import Credit
 from qpu_executor.scheduling.charging import ChargingTable
@@ -33,6 +34,12 @@ from qpu_executor.settings.policy import (
     PolicySettings,
 )
 from qpu_executor.settings.qpus import QpuSettings
+from qpu_executor.settings.security import (
+    AuthenticationSettings,
+    MembersSettings,
+    TlsSettings,
+    named_or_settled,
+)
 
 
 class ManagerSettings(Part):
@@ -40,12 +47,26 @@ class ManagerSettings(Part):
 
     `time_scale`: how much faster than real time the manager's clock runs
     (rehearsals). `health_every_s`: pause between looks at a QPU's health.
+    `authentication`: proofs of who is asking that are taken. `operators`, `services`: who
+    has these roles. `tls`: for `https://` addresses. `plain_tcp`: listen for other hosts
+    without encryption.
     """
 
     listen: list[str] = Field(default=["http://127.0.0.1:8080"], min_length=1)
     store: Path | None = None
     time_scale: float = Field(default=1.0, ge=0.01, le=100.0)
     health_every_s: float = Field(default=5.0, gt=0, le=3600)
+    authentication: Annotated[
+        list[AuthenticationSettings], BeforeValidator(named_or_settled), Field(min_length=1)
+    ] = [AuthenticationSettings(kind="peer")]
+    operators: MembersSettings = MembersSettings()
+    services: MembersSettings = MembersSettings()
+    tls: TlsSettings | None = None
+    plain_tcp: bool = False
+
+    def roles(self) -> Roles:
+        """Who is an operator, and who a service."""
+        return Roles(self.operators.members(), self.services.members())
 
 
 def _policy(value: Any) -> Any:
@@ -98,14 +119,20 @@ class SiteSettings(Part):
 def read_site(path: Path) -> SiteSettings:
     """Read a site file. Raises ConfigError with every problem in it.
 
-    Relative paths in it (the store) are relative to the file's directory.
+    Relative paths in it (the store, TLS files) are relative to the file's directory.
     """
     site = parse_site(read_text(path, "site file"), str(path))
-    store = site.manager.store
-    if store is None or store.is_absolute():
-        return site
-    manager = site.manager.model_copy(update={"store": (path.parent / store).resolve()})
-    return site.model_copy(update={"manager": manager})
+    manager = site.manager
+    changes: dict[str, Any] = {}
+    if manager.store is not None:
+        changes["store"] = (path.parent / manager.store).resolve()
+    if manager.tls is not None:
+        files = {
+            "certificate": (path.parent / manager.tls.certificate).resolve(),
+            "key": (path.parent / manager.tls.key).resolve(),
+        }
+        changes["tls"] = manager.tls.model_copy(update=files)
+    return site.model_copy(update={"manager": manager.model_copy(update=changes)})
 
 
 def embedded_site() -> SiteSettings:

@@ -17,16 +17,20 @@ from qpu_executor.manager.store.records import (
     AddProgram,
     AddSession,
     AddTask,
+    AddToken,
     AskTask,
     Change,
     ChunkRow,
     CloseSession,
     JournalRow,
     ProgramRow,
+    PutWindow,
     SessionRow,
     TaskRow,
+    TokenRow,
     UpdateChunk,
     UpdateTask,
+    WindowRow,
 )
 from qpu_executor.manager.store.sql import SqlStore
 from qpu_executor.manager.store.wishes import Wishes
@@ -121,6 +125,22 @@ def _ended(task_id: int, n: int, state: ChunkState, at: Instant, **outcome: obje
     return UpdateChunk(ChunkId(task_id, n), at, state, **outcome)  # type: ignore[arg-type]
 
 
+WINDOW = WindowRow(
+    "emu", "cryostat", {"at": "08:00:00", "length_s": 60.0}, "uid:0", BEGIN_AT + 2 * MICROSECONDS
+)
+TOKEN = TokenRow(
+    id="0123456789ab",
+    digest="c3" * 32,
+    user="ada",
+    uid=1001,
+    roles=("operator",),
+    note="né",
+    issued_by="uid:0",
+    issued_at=BEGIN_AT + 3 * MICROSECONDS,
+    expires_at=None,
+)
+
+
 def changes() -> list[Sequence[Change]]:
     """What is applied, batch by batch."""
     submitted = (
@@ -137,7 +157,7 @@ def changes() -> list[Sequence[Change]]:
         _completed(),
         _running(),
         _failed_and_cancelled(),
-        [CloseSession("s-closed", _second(50))],
+        [CloseSession("s-closed", _second(50)), PutWindow(WINDOW), AddToken(TOKEN)],
     ]
     return [[*batch, *_journal(n, batch)] for n, batch in enumerate(batches)]
 

@@ -27,6 +27,7 @@ from qpu_executor.manager.store.records import (
     AddProgram,
     AddSession,
     AddTask,
+    AddToken,
     AskTask,
     ChunkRow,
     CloseSession,
@@ -35,9 +36,11 @@ from qpu_executor.manager.store.records import (
     JournalRow,
     ProgramRow,
     PutWindow,
+    RevokeToken,
     SessionRow,
     TaskFilter,
     TaskRow,
+    TokenRow,
     UpdateChunk,
     UpdateTask,
     UsageRow,
@@ -405,6 +408,17 @@ async def test_announced_windows_are_kept_replaced_and_dropped(store: Store) -> 
     assert (await store.load()).windows == (later,)
     await store.apply([DropWindow("fresnel", "never announced")])
     assert (await store.load()).windows == (later,)
+
+
+async def test_tokens_are_found_by_id_and_revoked_once(store: Store) -> None:
+    row = TokenRow("a1", "d" * 64, "ada", None, ("operator",), "laptop", "root", 5, None)
+    other = TokenRow("a2", "e" * 64, "bob", 1001, (), "", "bob", 6, 7)
+    await store.apply([AddToken(row), AddToken(other)])
+    await store.apply([RevokeToken("a1", 9)])
+    await store.apply([RevokeToken("a1", 11)])
+    assert await store.token("a1") == replace(row, revoked_at=9)
+    assert await store.token("nobody's") is None
+    assert [one.id for one in await store.tokens()] == ["a1", "a2"]
 
 
 async def test_a_finished_chunk_has_its_outcome(store: Store) -> None:

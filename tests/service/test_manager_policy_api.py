@@ -180,7 +180,7 @@ def test_announced_window_closes_the_qpu_outlives_the_manager_and_is_taken_back(
 
 def test_reservation_lets_in_whom_it_is_for(managed: Any, program: Program) -> None:
     with managed.connect() as client:
-        for_physics = closed_now(kind="RESERVATION", account="physics")
+        for_physics = closed_now(kind="reservation", account="physics")
         client.announce_window("emulator", for_physics)
         other = client.submit(program, 20, account="chemistry")
         assert client.submit(program, 20, account="physics").result(timeout=60).shots == 20
@@ -192,7 +192,7 @@ def test_reservation_lets_in_whom_it_is_for(managed: Any, program: Program) -> N
     [
         ({"name": "service"}, "the site file has a window 'service'"),
         ({"on": "2020-01-01"}, "over already"),
-        ({"kind": "RESERVATION", "job_class": "productoin"}, "production"),
+        ({"kind": "reservation", "job_class": "productoin"}, "production"),
     ],
 )
 def test_impossible_window_is_refused(managed: Any, fields: dict[str, Any], said: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 from qpu_executor.errors import ConfigError, NotAllowed, QpuExecutorError, RequestRefused
 from qpu_executor.manager.api.policy_views import why_out
 from qpu_executor.manager.api.views import result_out, task_out
-from qpu_executor.manager.auth.caller import Caller
+from qpu_executor.manager.auth.caller import Caller, Role
 from qpu_executor.manager.service.admission import Admission
 from qpu_executor.manager.service.clock import SystemClock
 from qpu_executor.manager.service.estimating import estimate, usable
@@ -45,7 +45,7 @@ from qpu_executor.testing.fake_qpu import FakeQpu
 
 ALICE = Caller("alice", 1000, "test")
 BOB = Caller("bob", 1001, "test")
-ROOT = Caller("root", 0, "test")
+ROOT = Caller("root", 0, "test", frozenset({Role.OPERATOR}))
 PROGRAM = Program("opaque", "x")
 NOW = 1_800_000_000_000_000
 PRODUCTION = JobClass("production", 300, chunk_s=10)

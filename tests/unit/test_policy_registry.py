@@ -6,6 +6,7 @@ from importlib.metadata import EntryPoint, EntryPoints
 
 import pytest
 
+from qpu_executor import plugins
 from qpu_executor.errors import ConfigError, PluginRefused
 from qpu_executor.manager.service import policies
 from qpu_executor.manager.service.policies import build_policy
@@ -68,7 +69,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
         "text": "qpu_executor:__version__",
     }
     found = EntryPoints(EntryPoint(*item, policies.GROUP) for item in points.items())
-    monkeypatch.setattr(policies, "entry_points", lambda group: found.select(group=group))
+    monkeypatch.setattr(plugins, "entry_points", lambda group: found.select(group=group))
     monkeypatch.setitem(__import__("sys").modules, "policies_of_this_test", _module())
 
 

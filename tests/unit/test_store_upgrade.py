@@ -147,6 +147,17 @@ async def test_its_chunks_and_programs_are_complete(frozen: Path) -> None:
     assert programs["b2" * 32].content == "né\n"
 
 
+async def test_its_windows_and_tokens_are_complete(frozen: Path) -> None:
+    written_by = version_of(frozen)
+    store = SqlStore(frozen)
+    await store.open()
+    windows, tokens = (await store.load()).windows, await store.tokens()
+    await store.close()
+    kept = written_by >= "0004"
+    assert windows == ((frozen_store.WINDOW,) if kept else ())
+    assert tokens == ([frozen_store.TOKEN] if kept else [])
+
+
 async def test_a_manager_can_go_on_with_it(frozen: Path) -> None:
     store = SqlStore(frozen)
     await store.open()

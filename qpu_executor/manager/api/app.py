@@ -6,7 +6,8 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from qpu_executor import __version__
-from qpu_executor.manager.api import events, policy, problems, site, tasks
+from qpu_executor.manager.api import events, policy, problems, site, tasks, tokens
+from qpu_executor.manager.auth.authentication import Authentication
 from qpu_executor.manager.service.manager import Manager
 
 DESCRIPTION = """
@@ -18,15 +19,16 @@ same request may be repeated without running anything twice.
 """
 
 
-def create_app(manager: Manager, *, embedded: bool) -> FastAPI:
+def create_app(manager: Manager, authentication: Authentication, *, embedded: bool) -> FastAPI:
     """The application in front of a started manager."""
     # The page at /docs must not need the internet: the manager's host often has none.
     app = FastAPIOffline(
         redoc_url=None, title="qpu-executor", version=__version__, description=DESCRIPTION
     )
     app.state.manager = manager
+    app.state.authentication = authentication
     app.state.embedded = embedded
-    for router in (tasks.router, site.router, policy.router, events.router):
+    for router in (tasks.router, site.router, policy.router, tokens.router, events.router):
         app.include_router(router)
-    problems.install(app)
+    problems.install(app, authentication.challenge)
     return app

@@ -7,8 +7,8 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from qpu_executor.errors import NotAllowed
 from qpu_executor.manager.api.views import task_out
+from qpu_executor.manager.auth.base import Presented
 from qpu_executor.manager.auth.caller import Caller
 from qpu_executor.manager.service.manager import Manager
 from qpu_executor.manager.store.records import TaskRow
@@ -33,14 +33,12 @@ class Context:
         return task_out(row, qpu, reason, manager.judge.standing(row))
 
 
-def context_of(request: Request) -> Context:
-    """The context of a request. Raises NotAllowed if nobody knows who is asking."""
-    caller = request.scope.get("qpu_executor.caller")
-    if isinstance(caller, NotAllowed):
-        raise caller
-    if not isinstance(caller, Caller):
-        raise NotAllowed("the connection doesn't say who is asking")
+async def context_of(request: Request) -> Context:
+    """The context of a request. Raises NotAuthenticated if nobody knows who is asking."""
     app = request.app.state
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    presented = Presented(headers, request.scope.get("qpu_executor.peer"))
+    caller = await app.authentication.caller_of(presented)
     return Context(app.manager, caller, app.embedded)
 
 

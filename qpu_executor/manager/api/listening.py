@@ -7,7 +7,8 @@ import contextlib
 import os
 import socket
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,7 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from qpu_executor.errors import ConfigError, NotAllowed, QpuExecutorError
+from qpu_executor.errors import ConfigError, NotAuthenticated, QpuExecutorError
 from qpu_executor.manager.auth.caller import Caller
 from qpu_executor.manager.auth.peer import caller_of_socket
 
@@ -24,24 +25,24 @@ MAX_SOCKET_PATH = 107
 
 
 class CallerProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, which also puts the caller into every request's scope."""
+    """uvicorn's HTTP protocol, which also puts the connection's peer into every request's scope."""
 
-    _caller: Caller | NotAllowed
+    _peer: Caller | NotAuthenticated
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Ask the kernel once per connection who is at its other end."""
         try:
-            self._caller = caller_of_socket(transport.get_extra_info("socket"))
-        except NotAllowed as error:
-            self._caller = error
+            self._peer = caller_of_socket(transport.get_extra_info("socket"))
+        except NotAuthenticated as error:
+            self._peer = error
         except OSError as error:
-            self._caller = NotAllowed(f"the kernel doesn't say who is asking: {error}")
+            self._peer = NotAuthenticated(f"the kernel doesn't say who is asking: {error}")
         super().connection_made(transport)
 
     def on_message_begin(self) -> None:
         """A request begins: its scope is new."""
         super().on_message_begin()
-        self.scope["qpu_executor.caller"] = self._caller  # type: ignore[typeddict-unknown-key]
+        self.scope["qpu_executor.peer"] = self._peer  # type: ignore[typeddict-unknown-key]
 
 
 class Server(uvicorn.Server):
@@ -65,8 +66,30 @@ class Server(uvicorn.Server):
         yield
 
 
-def make_server(app: FastAPI) -> Server:
-    """A server for an application; `serve(sockets=...)` runs it, `should_exit` ends it."""
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """PEM files: certificate with its chain, and its key."""
+
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """What the manager may listen on. `across_hosts`: callers on other hosts can prove who
+    they are. `tls`: for `https://`. `plain_tcp`: other hosts without encryption.
+    """
+
+    across_hosts: bool = False
+    tls: Tls | None = None
+    plain_tcp: bool = False
+
+
+def make_server(app: FastAPI, tls: Tls | None = None) -> Server:
+    """A server for an application; `serve(sockets=...)` runs it, `should_exit` ends it.
+
+    With `tls` all of its connections are encrypted.
+    """
     config = uvicorn.Config(
         app,
         http=CallerProtocol,
@@ -77,8 +100,22 @@ def make_server(app: FastAPI) -> Server:
         server_header=False,
         timeout_keep_alive=120,
         timeout_graceful_shutdown=3,
+        ssl_certfile=None if tls is None else str(tls.certificate),
+        ssl_keyfile=None if tls is None else str(tls.key),
     )
     return Server(config)
+
+
+def make_servers(
+    app: FastAPI, listening: Iterable[tuple[socket.socket, str]], tls: Tls | None
+) -> list[tuple[Server, list[socket.socket]]]:
+    """Servers and the sockets of each: one for those in the clear, one for `https://`."""
+    clear: list[socket.socket] = []
+    encrypted: list[socket.socket] = []
+    for one, url in listening:
+        (encrypted if url.startswith("https:") else clear).append(one)
+    servers = [(make_server(app), clear)] if clear else []
+    return [*servers, (make_server(app, tls), encrypted)] if encrypted else servers
 
 
 def remover_of(one: socket.socket, *, private: bool) -> Callable[[], None]:
@@ -101,7 +138,9 @@ def remover_of(one: socket.socket, *, private: bool) -> Callable[[], None]:
     return remove
 
 
-def open_sockets(addresses: Sequence[str]) -> tuple[list[socket.socket], list[str]]:
+def open_sockets(
+    addresses: Sequence[str], exposure: Exposure
+) -> tuple[list[socket.socket], list[str]]:
     """Listening sockets for addresses of a site file, and the URLs that reach them.
 
     Raises ConfigError for an address that can't be used; opens all or none.
@@ -110,7 +149,7 @@ def open_sockets(addresses: Sequence[str]) -> tuple[list[socket.socket], list[st
     urls: list[str] = []
     try:
         for address in addresses:
-            found, url = _open(address)
+            found, url = _open(address, exposure)
             opened.append(found)
             urls.append(url)
     except QpuExecutorError:
@@ -120,7 +159,7 @@ def open_sockets(addresses: Sequence[str]) -> tuple[list[socket.socket], list[st
     return opened, urls
 
 
-def _open(address: str) -> tuple[socket.socket, str]:
+def _open(address: str, exposure: Exposure) -> tuple[socket.socket, str]:
     try:
         parts = urlsplit(address)
         port = 8080 if parts.port is None else parts.port
@@ -128,8 +167,9 @@ def _open(address: str) -> tuple[socket.socket, str]:
         raise ConfigError(f"{address!r}: {error}", where="manager.listen") from None
     if parts.scheme == "unix" and parts.path.startswith("/") and not parts.netloc:
         return _open_unix(Path(parts.path)), address
-    if parts.scheme == "http" and parts.hostname:
-        return _open_tcp(address, parts.hostname, port)
+    if parts.scheme in ("http", "https") and parts.hostname:
+        _refuse_exposed(address, parts.scheme, parts.hostname, exposure)
+        return _open_tcp(address, parts.scheme, parts.hostname, port)
     raise ConfigError(
         f"{address!r} is no address to listen on",
         where="manager.listen",
@@ -178,13 +218,33 @@ def _remove_dead_socket(path: Path) -> None:
     )
 
 
-def _open_tcp(address: str, host: str, port: int) -> tuple[socket.socket, str]:
-    if host not in LOOPBACK:
+def _refuse_exposed(address: str, scheme: str, host: str, exposure: Exposure) -> None:
+    """Raises ConfigError for an address that would let in who doesn't belong."""
+    if scheme == "https" and exposure.tls is None:
         raise ConfigError(
-            f"{address}: without authentication the manager listens on loopback only",
-            where="manager.listen",
-            expected="127.0.0.1, ::1 or localhost",
+            f"{address}: there is no certificate",
+            where="manager.tls",
+            expected="tls: {certificate: server.pem, key: server.key}",
         )
+    if host in LOOPBACK:
+        return
+    if not exposure.across_hosts:
+        raise ConfigError(
+            f"{address}: callers on other hosts can't prove who they are",
+            where="manager.listen",
+            expected="127.0.0.1, ::1 or localhost; or `authentication: [peer, munge]`, "
+            "`[peer, token]`",
+        )
+    if scheme == "http" and not exposure.plain_tcp:
+        raise ConfigError(
+            f"{address}: programs, results and tokens would cross the network in the clear",
+            where="manager.listen",
+            expected="an https:// address with `tls`, or, on a network that you trust, "
+            "`plain_tcp: true`",
+        )
+
+
+def _open_tcp(address: str, scheme: str, host: str, port: int) -> tuple[socket.socket, str]:
     host = "127.0.0.1" if host == "localhost" else host
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     found = socket.socket(family, socket.SOCK_STREAM)
@@ -201,4 +261,4 @@ def _open_tcp(address: str, host: str, port: int) -> tuple[socket.socket, str]:
         ) from error
     found.setblocking(False)
     shown = f"[{host}]" if ":" in host else host
-    return found, f"http://{shown}:{found.getsockname()[1]}"
+    return found, f"{scheme}://{shown}:{found.getsockname()[1]}"

@@ -10,10 +10,11 @@ from qpu_executor.manager.api.problems import problem_of
 from qpu_executor.manager.api.site import own_tasks
 from qpu_executor.manager.api.tasks import order_of
 from qpu_executor.manager.api.views import qpu_out
+from qpu_executor.manager.auth.caller import Role
 from qpu_executor.manager.service.estimating import Estimate, usable
 from qpu_executor.manager.service.estimating import estimate as estimate_of
 from qpu_executor.manager.service.forecast import Span, expected_end, expected_start
-from qpu_executor.manager.service.operations import Operations, is_operator
+from qpu_executor.manager.service.operations import Operations
 from qpu_executor.manager.store.records import TaskRow
 from qpu_executor.model.states import TaskState
 from qpu_executor.model.timing import after
@@ -58,7 +59,7 @@ async def shares(asked: Asked) -> SharesOut:
     manager = asked.manager
     half_life_s = manager.policy.fair_share.half_life_s
     usage = await manager.store.usage(after(manager.clock.now(), -half_life_s))
-    only = None if is_operator(asked.caller) else asked.caller.name
+    only = None if asked.caller.has(Role.OPERATOR) else asked.caller.name
     return shares_out(manager.scheduler.shares(), usage, manager.policy, only)
 
 

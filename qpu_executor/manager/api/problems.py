@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 _STATUS: tuple[tuple[type[QpuExecutorError], HTTPStatus], ...] = (
     (errors.UnknownTask, HTTPStatus.NOT_FOUND),
+    (errors.NotAuthenticated, HTTPStatus.UNAUTHORIZED),
     (errors.NotAllowed, HTTPStatus.FORBIDDEN),
     (errors.KeyConflict, HTTPStatus.CONFLICT),
     (errors.IllegalMove, HTTPStatus.CONFLICT),
@@ -68,12 +69,15 @@ def answer(error: QpuExecutorError, key: str | None = None) -> JSONResponse:
     )
 
 
-def install(app: FastAPI) -> None:
-    """Make every failure of an app a problem document."""
+def install(app: FastAPI, challenge: str = "") -> None:
+    """Make every failure of an app a problem document. `challenge`: for WWW-Authenticate."""
 
     @app.exception_handler(QpuExecutorError)
     async def ours(request: Request, error: QpuExecutorError) -> JSONResponse:
-        return answer(error, request.headers.get("idempotency-key"))
+        found = answer(error, request.headers.get("idempotency-key"))
+        if isinstance(error, errors.NotAuthenticated) and challenge:
+            found.headers["WWW-Authenticate"] = challenge
+        return found
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:

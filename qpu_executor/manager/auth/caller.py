@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import enum
 import pwd
 from dataclasses import dataclass
 
 
+class Role(enum.Enum):
+    """What a caller may do besides using the QPUs for themselves."""
+
+    OPERATOR = "operator"
+    """Steers the queue and the QPUs: drain, calibrate, requeue, windows, reload, tokens."""
+    SERVICE = "service"
+    """Opens and closes sessions for other users: a Slurm prolog, a portal."""
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """`name`: the user that owns what this caller submits. `how`: what proved it."""
+    """`name`: the user that owns what this caller submits. `how`: what proved it.
+
+    `uid`: of the user where the proof has one. `roles`: None until the site's rules
+    (`Roles`) were asked; a proof that carries its roles (a token) is not asked about.
+    """
 
     name: str
-    uid: int
+    uid: int | None
     how: str
+    roles: frozenset[Role] | None = None
+
+    def has(self, role: Role) -> bool:
+        """True if this caller has the role."""
+        return role in (self.roles or ())
 
 
 def caller_of_uid(uid: int, how: str) -> Caller:

@@ -11,16 +11,19 @@ from __future__ import annotations
 import ipaddress
 import socket
 import struct
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from qpu_executor.errors import NotAllowed
+from qpu_executor.errors import ConfigError, NotAuthenticated, QpuExecutorError
+from qpu_executor.manager.auth.base import Place, Presented
 from qpu_executor.manager.auth.caller import Caller, caller_of_uid
 
 _UCRED = struct.Struct("3i")
 
 
 def caller_of_socket(connection: socket.socket) -> Caller:
-    """Who is at the other end. Raises NotAllowed if that can't be known."""
+    """Who is at the other end. Raises NotAuthenticated if that can't be known."""
     if connection.family == socket.AF_UNIX:
         raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
         _, uid, _ = _UCRED.unpack(raw)
@@ -28,13 +31,13 @@ def caller_of_socket(connection: socket.socket) -> Caller:
     peer_host, peer_port = connection.getpeername()[:2]
     own_host, own_port = connection.getsockname()[:2]
     if not ipaddress.ip_address(peer_host.split("%")[0]).is_loopback:
-        raise NotAllowed(
+        raise NotAuthenticated(
             f"a connection from {peer_host} carries no proof of who is asking",
             expected="a connection from this host over loopback or the unix socket",
         )
     uid = _uid_of_tcp((peer_host, peer_port), (own_host, own_port))
     if uid is None:
-        raise NotAllowed(
+        raise NotAuthenticated(
             "the kernel doesn't list the caller's socket, so its owner is not known",
             next_step="connect through the manager's unix socket",
         )
@@ -66,3 +69,34 @@ def _as_listed(host: str, port: int, family: socket.AddressFamily) -> str:
     packed = address.packed
     words = [packed[i : i + 4] for i in range(0, len(packed), 4)]
     return "".join(f"{struct.unpack('=I', word)[0]:08X}" for word in words) + f":{port:04X}"
+
+
+class PeerAuthenticator:
+    """Callers of this host, by the kernel's word about their connection."""
+
+    scheme = None
+    expects = "a connection from this host, over the unix socket or loopback"
+    across_hosts = False
+
+    async def open(self) -> None:
+        """Nothing to open."""
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+    async def caller_of(self, presented: Presented) -> Caller | None:
+        """See `Authenticator`."""
+        if isinstance(presented.peer, QpuExecutorError):
+            raise presented.peer
+        return presented.peer
+
+
+def build(settings: Mapping[str, Any], place: Place) -> PeerAuthenticator:
+    """The authenticator of kind `peer`. Raises ConfigError."""
+    if settings:
+        raise ConfigError(
+            f"there is no setting {sorted(settings)[0]!r}",
+            where="manager.authentication",
+            expected="no settings",
+        )
+    return PeerAuthenticator()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qpu_executor.errors import ConfigError, NotAllowed, RequestRefused, UnknownTask
-from qpu_executor.manager.auth.caller import Caller
+from qpu_executor.manager.auth.caller import Caller, Role
 from qpu_executor.manager.service.ledger import Ledger
 from qpu_executor.manager.service.manager import Manager
 from qpu_executor.manager.service.site_policy import SitePolicy
@@ -22,19 +21,14 @@ MOST_REASON = 200
 """Characters of a reason that are kept."""
 
 
-def is_operator(caller: Caller) -> bool:
-    """True for root and for the user whose manager this is."""
-    return caller.uid in (0, os.getuid())
-
-
 class Operations:
     """An operator's view of a manager. Raises NotAllowed for anybody else."""
 
     def __init__(self, manager: Manager, caller: Caller) -> None:
-        if not is_operator(caller):
+        if not caller.has(Role.OPERATOR):
             raise NotAllowed(
                 f"{caller.name} is no operator of this manager",
-                expected="root, or the user that the manager runs as",
+                expected="root, the user that the manager runs as, or whom the site names",
                 next_step="ask the site's operators",
             )
         self._manager = manager

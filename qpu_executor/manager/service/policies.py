@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from itertools import product
-from typing import Any
+from typing import Any, cast
 
-from qpu_executor.errors import ConfigError, PluginRefused, QpuExecutorError
+from qpu_executor.errors import ConfigError, PluginRefused
 from qpu_executor.model.values import JobClass
 from qpu_executor.nearest import did_you_mean
+from qpu_executor.plugins import Door, method_mismatch
 from qpu_executor.scheduling.fair_share import FairShareRules, UsageLedger
 from qpu_executor.scheduling.ordering import Ordering
 from qpu_executor.scheduling.state import Bucket, Hints, Requirements, Task
 
 GROUP = "qpu_executor.policies"
+_DOOR = Door(GROUP, "policy")
 
 _METHODS: Mapping[str, int] = {
     "task_key": 2,
@@ -33,7 +35,7 @@ _METHODS: Mapping[str, int] = {
 
 def known_policies() -> dict[str, EntryPoint]:
     """Every policy that is installed, by name. Imports none of them."""
-    return {point.name: point for point in entry_points(group=GROUP)}
+    return _DOOR.known()
 
 
 def build_policy(name: str, settings: Mapping[str, Any]) -> Ordering:
@@ -43,30 +45,8 @@ def build_policy(name: str, settings: Mapping[str, Any]) -> Ordering:
     policy, one that can't be imported, or one that isn't an `Ordering`.
     """
     where = f"policy {name!r}"
-    policies = known_policies()
-    if name not in policies:
-        raise PluginRefused(
-            f"there is no policy {name!r}{did_you_mean(name, policies)}",
-            where="policy",
-            expected=f"one of {', '.join(sorted(policies)) or 'none: no policy is installed'}",
-        )
-    try:
-        factory = policies[name].load()
-    except Exception as error:
-        raise PluginRefused(
-            f"it can't be loaded: {type(error).__name__}: {error}",
-            where=where,
-            next_step="reinstall the package that brings it",
-        ) from None
-    if not callable(factory):
-        raise PluginRefused(f"{policies[name].value!r} is no class or function", where=where)
-    _refuse_settings(factory, settings, where)
-    try:
-        policy = factory(**settings)
-    except QpuExecutorError:
-        raise
-    except Exception as error:
-        raise PluginRefused(f"it raised {type(error).__name__}: {error}", where=where) from error
+    _refuse_settings(_DOOR.load(name, where), settings, where)
+    policy = _DOOR.make(name, where, **settings)
     mismatch = interface_mismatch(policy)
     if mismatch is not None:
         raise PluginRefused(
@@ -74,20 +54,14 @@ def build_policy(name: str, settings: Mapping[str, Any]) -> Ordering:
             where=where,
             next_step="update the package that brings it",
         )
-    ordering: Ordering = policy
-    return ordering
+    return cast("Ordering", policy)
 
 
 def interface_mismatch(policy: object) -> str | None:
     """What keeps `policy` from being an `Ordering`; None if it is one."""
     for method, arguments in _METHODS.items():
-        found = getattr(policy, method, None)
-        if not callable(found):
-            return f"{method!r} is {'missing' if found is None else 'no method'}"
-        try:
-            inspect.signature(found).bind(*range(arguments))
-        except (TypeError, ValueError):
-            return f"{method!r} must take {arguments} argument{'' if arguments == 1 else 's'}"
+        if mismatch := method_mismatch(policy, method, arguments, coroutine=False):
+            return mismatch
     try:
         return _trial(policy)  # type: ignore[arg-type]
     except Exception as error:

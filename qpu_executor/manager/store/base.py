@@ -14,6 +14,7 @@ from qpu_executor.manager.store.records import (
     Snapshot,
     TaskFilter,
     TaskRow,
+    TokenRow,
     UsageRow,
 )
 from qpu_executor.model.values import Instant
@@ -82,6 +83,12 @@ class Store(Protocol):
         limit: int = 1000,
     ) -> list[JournalRow]:
         """Journal rows with a number above `after`, in order. `states_only`: task state changes."""
+
+    async def token(self, token_id: str) -> TokenRow | None:
+        """One bearer token."""
+
+    async def tokens(self) -> list[TokenRow]:
+        """All bearer tokens, oldest first."""
 
     async def usage(self, since: Instant) -> list[UsageRow]:
         """What was charged since an instant, by user, class and minute; oldest first."""

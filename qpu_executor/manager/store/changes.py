@@ -21,6 +21,7 @@ from qpu_executor.manager.store.records import (
     AddProgram,
     AddSession,
     AddTask,
+    AddToken,
     AskTask,
     Change,
     CloseSession,
@@ -28,6 +29,7 @@ from qpu_executor.manager.store.records import (
     DropWindow,
     ProgramRow,
     PutWindow,
+    RevokeToken,
     UpdateChunk,
     UpdateTask,
 )
@@ -49,11 +51,14 @@ def sliced(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
 def write(connection: Connection, changes: Sequence[Change]) -> None:
     """Run all changes. Raises StoreError where one refers to a row that isn't there."""
     programs: dict[str, ProgramRow] = {}
-    adds: dict[type, list[Values]] = {AddSession: [], AddTask: [], AddChunk: [], AddJournal: []}
+    adds: dict[type, list[Values]] = {
+        kind: [] for kind in (AddSession, AddTask, AddChunk, AddJournal, AddToken)
+    }
     closes: list[Values] = []
     task_updates: list[Values] = []
     chunk_updates: list[Values] = []
     discards: list[Values] = []
+    revokes: list[Values] = []
     windows: dict[tuple[str, str], Values | None] = {}
     for change in changes:
         match change:
@@ -75,6 +80,10 @@ def write(connection: Connection, changes: Sequence[Change]) -> None:
                 adds[AddSession].append(rows.SESSION.values(session))
             case CloseSession(session_id, at):
                 closes.append({"of_session": session_id, "at": at})
+            case AddToken(token):
+                adds[AddToken].append(rows.TOKEN.values(token))
+            case RevokeToken(token_id, at):
+                revokes.append({"of_token": token_id, "at": at})
             case PutWindow(window):
                 windows[window.qpu, window.name] = rows.WINDOW.values(window)
             case DropWindow(qpu, name):
@@ -86,6 +95,7 @@ def write(connection: Connection, changes: Sequence[Change]) -> None:
         (AddSession, queries.add_sessions),
         (AddTask, queries.add_tasks),
         (AddChunk, queries.add_chunks),
+        (AddToken, queries.add_tokens),
     ):
         if adds[kind]:
             connection.execute(statement, adds[kind])
@@ -99,6 +109,7 @@ def write(connection: Connection, changes: Sequence[Change]) -> None:
     if discards:  # after the updates, which may have ended the chunks that it is about
         connection.execute(queries.discard_chunks, discards)
     _update(connection, queries.close_sessions, closes, lambda of: f"session {of['of_session']!r}")
+    _update(connection, queries.revoke_tokens, revokes, lambda of: f"token {of['of_token']!r}")
     if windows:
         _put_windows(connection, windows)
     if adds[AddJournal]:

@@ -39,6 +39,7 @@ from qpu_executor.manager.store.tables import (
     programs,
     sessions,
     tasks,
+    tokens,
     windows,
 )
 
@@ -65,6 +66,15 @@ add_sessions = insert(sessions)
 add_tasks = insert(tasks)
 add_chunks = insert(chunks)
 add_journal = insert(journal)
+
+add_tokens = insert(tokens)
+revoke_tokens = (
+    update(tokens)
+    .where(tokens.c.id == bindparam("of_token"))
+    .values(revoked_at=func.coalesce(tokens.c.revoked_at, bindparam("at", type_=BigInteger)))
+)
+all_tokens = select(tokens).order_by(tokens.c.issued_at, tokens.c.id)
+token = select(tokens).where(tokens.c.id == bindparam("of_token"))
 
 add_windows = insert(windows)
 drop_window = delete(windows).where(

@@ -20,9 +20,10 @@ from qpu_executor.manager.store.records import (
     Snapshot,
     TaskFilter,
     TaskRow,
+    TokenRow,
     UsageRow,
 )
-from qpu_executor.manager.store.rows import CHUNK, JOURNAL, PROGRAM, SESSION, TASK, WINDOW
+from qpu_executor.manager.store.rows import CHUNK, JOURNAL, PROGRAM, SESSION, TASK, TOKEN, WINDOW
 from qpu_executor.model.values import MAX_TASK_ID, Instant
 
 _LARGEST = 2**63 - 1
@@ -60,6 +61,17 @@ def _drained(connection: Connection) -> dict[str, str]:
         if kind == "QpuDrained":
             found[event["qpu"]] = event["reason"]
     return found
+
+
+def token(connection: Connection, token_id: str) -> TokenRow | None:
+    """One token."""
+    row = connection.execute(queries.token, {"of_token": token_id}).first()
+    return None if row is None else TOKEN.record(row)
+
+
+def tokens(connection: Connection) -> list[TokenRow]:
+    """All tokens, oldest first."""
+    return [TOKEN.record(row) for row in connection.execute(queries.all_tokens)]
 
 
 def usage(connection: Connection, since: Instant) -> list[UsageRow]:

@@ -135,6 +135,22 @@ class WindowRow:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenRow:
+    """A bearer token. `digest`: SHA-256 of it, hexadecimal; the token itself is nowhere."""
+
+    id: str
+    digest: str
+    user: str
+    uid: int | None
+    roles: tuple[str, ...]
+    note: str
+    issued_by: str
+    issued_at: Instant
+    expires_at: Instant | None
+    revoked_at: Instant | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class JournalRow:
     """What happened, numbered by the single writer; `n` is the cursor of the event stream.
 
@@ -270,6 +286,21 @@ class DropWindow:
 
 
 @dataclass(frozen=True, slots=True)
+class AddToken:
+    """Insert a token."""
+
+    token: TokenRow
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeToken:
+    """Set a token's `revoked_at`, once."""
+
+    token_id: str
+    at: Instant
+
+
+@dataclass(frozen=True, slots=True)
 class AddJournal:
     """Append a journal row; its number is the writer's next one."""
 
@@ -288,6 +319,8 @@ Change = (
     | CloseSession
     | PutWindow
     | DropWindow
+    | AddToken
+    | RevokeToken
     | AddJournal
 )
 

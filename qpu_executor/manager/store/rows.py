@@ -17,6 +17,7 @@ from qpu_executor.manager.store.records import (
     ProgramRow,
     SessionRow,
     TaskRow,
+    TokenRow,
     WindowRow,
 )
 from qpu_executor.manager.store.wishes import NO_WISHES, Wishes
@@ -90,4 +91,5 @@ SESSION = Codec(SessionRow)
 TASK = Codec(TaskRow, state=_TASK_STATE, qpus=_TUPLE, wishes=_WISHES)
 CHUNK = Codec(ChunkRow, state=_CHUNK_STATE, counts=_MAPPING, versions=_MAPPING)
 JOURNAL = Codec(JournalRow, state=_TASK_STATE, data=_MAPPING)
+TOKEN = Codec(TokenRow, roles=_TUPLE)
 WINDOW = Codec(WindowRow, rule=_MAPPING)

@@ -36,6 +36,7 @@ from qpu_executor.manager.store.records import (
     Snapshot,
     TaskFilter,
     TaskRow,
+    TokenRow,
     UsageRow,
 )
 from qpu_executor.manager.store.sqlite import SqliteDatabase
@@ -162,6 +163,14 @@ class SqlStore:
     ) -> list[JournalRow]:
         """Journal rows with a number above `after`, in order. `states_only`: task state changes."""
         return await self._read(reading.journal, after, owner, session_id, states_only, limit)
+
+    async def token(self, token_id: str) -> TokenRow | None:
+        """One bearer token."""
+        return await self._read(reading.token, token_id)
+
+    async def tokens(self) -> list[TokenRow]:
+        """All bearer tokens, oldest first."""
+        return await self._read(reading.tokens)
 
     async def usage(self, since: Instant) -> list[UsageRow]:
         """What was charged since an instant, by user, class and minute; oldest first."""

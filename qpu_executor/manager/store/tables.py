@@ -175,6 +175,21 @@ windows = Table(
 )
 """Windows that operators announced; those of the site file are not in here."""
 
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("digest", Text, nullable=False),
+    Column("user", Text, nullable=False),
+    Column("uid", BigInteger),
+    Column("roles", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("issued_by", Text, nullable=False),
+    Column("issued_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    Column("revoked_at", BigInteger),
+)
+
 journal = Table(
     "journal",
     metadata,
