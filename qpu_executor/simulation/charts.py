@@ -46,7 +46,7 @@ def utilisation(result: ScenarioResult) -> str:
             line(x, top, x, bottom, INK, dash="4 3"),
             text(x + 4, top + 12, f"{100 * result.bound:.1f} %", size=11, colour=FAINT),
         ]
-    return picture(WIDTH, bottom + 24, parts, "Share of the calibrated time in shots, by policy")
+    return picture(WIDTH, bottom + 24, parts, "Share of the open time in shots, by policy")
 
 
 def delays(result: ScenarioResult) -> str:

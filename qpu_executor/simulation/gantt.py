@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from qpu_executor.simulation.palette import class_colours
+from qpu_executor.simulation.palette import CLOSED, class_colours
 from qpu_executor.simulation.record import Span
 from qpu_executor.simulation.results import Lane, ScenarioResult
 from qpu_executor.simulation.svg import (
-    CALIBRATION,
     FAINT,
     GRID,
     legend,
@@ -53,16 +52,16 @@ def jobs(result: ScenarioResult, policy: str) -> str | None:
 
 
 def merged(spans: Iterable[Span]) -> list[Span]:
-    """Chunks of a task that follow each other without a pause, as one."""
+    """Chunks of a task, or times of a closed QPU, that follow each other at once, as one."""
     found: list[Span] = []
     for span in sorted(spans, key=lambda one: (one.qpu, one.begins_s)):
         last = found[-1] if found else None
         if (
             last is not None
-            and (last.qpu, last.task_id) == (span.qpu, span.task_id)
+            and (last.qpu, last.task_id, last.job_class) == (span.qpu, span.task_id, span.job_class)
             and span.begins_s - last.ends_s < _TOUCHING_S
         ):
-            found[-1] = last._replace(ends_s=span.ends_s)
+            found[-1] = last._replace(ends_s=max(last.ends_s, span.ends_s))
         else:
             found.append(span)
     return found
@@ -77,8 +76,10 @@ def _lanes(
 ) -> str:
     scale = (WIDTH - LEFT - RIGHT) / until_s
     bottom = 26 + len(rows) * (height + 6)
+    seen = {span.job_class for _, spans in rows for span in spans if span.task_id is None}
     entries = [(colour, name) for name, colour in colours.items()]
-    parts = legend([*entries, (CALIBRATION, "calibration")], LEFT, 14)
+    entries += [(colour, name) for name, colour in CLOSED.items() if name in seen]
+    parts = legend(entries, LEFT, 14)
     parts += _hours(until_s, scale, bottom)
     for n, (name, spans) in enumerate(rows):
         top = 26 + n * (height + 6)
@@ -95,7 +96,8 @@ def _bar(
     span: Span, scale: float, until_s: float, top: float, height: float, colours: dict[str, str]
 ) -> str:
     x, width = LEFT + span.begins_s * scale, (min(span.ends_s, until_s) - span.begins_s) * scale
-    colour = colours.get(span.job_class, CALIBRATION)
+    palette = CLOSED if span.task_id is None else colours
+    colour = palette[span.job_class]
     what = span.job_class if span.job_id is None else f"job {span.job_id}, task {span.task_id}"
     title = f"{what}, {span.begins_s / 3600:.2f} h, {span.ends_s - span.begins_s:.0f} s"
     return rect(x, top, width, height, colour, title=title)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from qpu_executor.model.events import TaskSubmitted
 from qpu_executor.model.values import MICROSECONDS, Instant, TaskSpec
 from qpu_executor.scheduling.scheduler import Scheduler
 from qpu_executor.simulation.qpu_model import instant
 from qpu_executor.simulation.record import TaskOutcome
-from qpu_executor.simulation.stage import START_AT, Stage
+from qpu_executor.simulation.stage import Stage
 
 RETRY_S = 60.0
 """Seconds after which a user offers a task again that a limit refused."""
@@ -20,8 +21,8 @@ RETRY_S = 60.0
 class PlayedTask:
     """A task that hasn't ended. `owner`: whose it is, by number (a job, a recorded task).
 
-    `rate_hz`: shots a second that it really takes. `kind`: of job. `started_at`: when its
-    first chunk was sent.
+    `rate_hz`: shots a second that it really takes; `rates_hz`: on QPUs where it differs.
+    `kind`: of job. `started_at`: when its first chunk was sent.
     """
 
     spec: TaskSpec
@@ -31,6 +32,7 @@ class PlayedTask:
     ready_at: Instant
     shots_left: int
     started_at: Instant | None = None
+    rates_hz: Mapping[str, float] = field(default_factory=dict)
 
 
 class Players(ABC):
@@ -85,5 +87,5 @@ class Players(ABC):
             return
         again_at = stage.now + instant(RETRY_S)
         if refusal.until is not None:
-            again_at = max(again_at, refusal.until - START_AT)
+            again_at = max(again_at, refusal.until - stage.start_at)
         stage.heap.push(again_at, self._offer, task)

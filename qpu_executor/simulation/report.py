@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from qpu_executor.simulation.results import Results
+from qpu_executor.simulation.baselines import EXCLUSIVE
+from qpu_executor.simulation.results import Results, ScenarioResult
 from qpu_executor.simulation.tables import (
     TextTable,
     account_table,
@@ -17,7 +18,9 @@ def markdown(results: Results) -> str:
     """The whole report; ends in a newline."""
     parts = [f"# {results.title}", seeds_line(results)]
     for one in results.scenarios:
-        parts += [f"## {one.scenario.title}", _table(qpu_table(one)), _table(class_table(one))]
+        if one.scenario.title != results.title:
+            parts.append(f"## {one.scenario.title}")
+        parts += [_table(qpu_table(one)), _table(class_table(one)), *exclusive_note(one)]
         accounts = account_table(one)
         if accounts is not None:
             parts.append(_table(accounts))
@@ -27,18 +30,25 @@ def markdown(results: Results) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def exclusive_note(one: ScenarioResult) -> list[str]:
+    """What has to be said where one job at a time has the QPU."""
+    if all(row.policy != EXCLUSIVE.name for row in one.rows):
+        return []
+    return [f"Under {EXCLUSIVE.name} the jobs wait, not their tasks: see their delay and stretch."]
+
+
 def seeds_line(results: Results) -> str:
     """Which seeds, and what the words of the tables mean."""
     seeds = results.seeds
     which = f"{len(seeds)} seeds ({_range(seeds)}), pooled."
     if len(seeds) == 1:
         which = f"Seed {seeds[0]}."
-    if any(one.scenario.recording is not None for one in results.scenarios):
-        which = "Submissions and closings as they were recorded."
-    return (
-        f"{which} Wait: ready until the first chunk. Delay: ready until the end, less"
-        " shots and one set-up. Stretch: turnaround over the one alone on the QPU."
+    words = (
+        " Wait: ready until the first chunk. Delay: ready until the end, less shots and one set-up."
     )
+    if any(one.scenario.recording is not None for one in results.scenarios):
+        return f"What was asked, and what befell the QPUs, as recorded.{words}"
+    return f"{which}{words} Stretch: turnaround over the one alone on the QPU."
 
 
 def _range(seeds: tuple[int, ...]) -> str:
