@@ -68,7 +68,7 @@ class SimulatedSite:
     @property
     def setup_s(self) -> float:
         """The set-up that a job alone would pay for each task: the first QPU's."""
-        return self.qpus[0].setup_s + self.qpus[0].chunk_s
+        return self.qpus[0].first_setup_s
 
     def classes_for(self, policy: Policy) -> tuple[JobClass, ...]:
         """The classes as a policy knows them."""
@@ -232,6 +232,7 @@ class Rehearsal:
         rate_hz = task.rates_hz.get(command.qpu, task.rate_hz)
         if task.started_at is None:
             task.started_at, task.rate_hz = stage.now, rate_hz
+            task.setup_s = qpu.timing.first_setup_s
         chunk = qpu.begin_chunk(command.chunk, command.shots, rate_hz, stage.now, task.spec.layout)
         if self._record_chunks:
             sent = ChunkSent(command.qpu, *command.chunk, command.shots, command.first_shot)

@@ -23,6 +23,9 @@ LONGEST_S = 24 * 3600.0
 """More than a day isn't drawn: its chunks would be thinner than a pixel."""
 
 MOST_JOBS = 24
+_UNITS = ((3 * 3600.0, 3600.0, "h"), (300.0, 60.0, "min"), (0.0, 1.0, "s"))
+"""From so many seconds on, an axis is marked in units of so many seconds."""
+
 _TOUCHING_S = 1e-3
 
 
@@ -80,7 +83,7 @@ def _lanes(
     entries = [(colour, name) for name, colour in colours.items()]
     entries += [(colour, name) for name, colour in CLOSED.items() if name in seen]
     parts = legend(entries, LEFT, 14)
-    parts += _hours(until_s, scale, bottom)
+    parts += _marks(until_s, scale, bottom)
     for n, (name, spans) in enumerate(rows):
         top = 26 + n * (height + 6)
         parts.append(text(LEFT - 8, top + height / 2 + 4, name, anchor="end"))
@@ -99,21 +102,28 @@ def _bar(
     palette = CLOSED if span.task_id is None else colours
     colour = palette[span.job_class]
     what = span.job_class if span.job_id is None else f"job {span.job_id}, task {span.task_id}"
-    title = f"{what}, {span.begins_s / 3600:.2f} h, {span.ends_s - span.begins_s:.0f} s"
+    unit_s, unit = _unit(until_s)
+    title = f"{what}, {span.begins_s / unit_s:.2f} {unit}, {span.ends_s - span.begins_s:.0f} s"
     return rect(x, top, width, height, colour, title=title)
 
 
-def _hours(until_s: float, scale: float, bottom: float) -> list[str]:
-    step = round_step(until_s / 3600, 12)
-    parts, hour = [], 0.0
-    while hour * 3600 <= until_s:
-        x = LEFT + hour * 3600 * scale
+def _marks(until_s: float, scale: float, bottom: float) -> list[str]:
+    unit_s, unit = _unit(until_s)
+    step = round_step(until_s / unit_s, 12)
+    parts, mark = [], 0.0
+    while mark * unit_s <= until_s:
+        x = LEFT + mark * unit_s * scale
         parts += [
             line(x, 22, x, bottom, GRID),
-            text(x, bottom + 15, f"{hour:g} h", anchor="middle", size=11, colour=FAINT),
+            text(x, bottom + 15, f"{mark:g} {unit}", anchor="middle", size=11, colour=FAINT),
         ]
-        hour += step
+        mark += step
     return parts
+
+
+def _unit(until_s: float) -> tuple[float, str]:
+    """Seconds in the unit of an axis up to `until_s`, and its name."""
+    return next((unit_s, name) for least_s, unit_s, name in _UNITS if until_s >= least_s)
 
 
 def _qpus(lane: Lane) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from qpu_executor.simulation import charts, gantt
-from qpu_executor.simulation.report import exclusive_note, seeds_line
+from qpu_executor.simulation.report import notes, seeds_line
 from qpu_executor.simulation.results import Results, ScenarioResult
 from qpu_executor.simulation.tables import (
     TextTable,
@@ -84,7 +84,7 @@ def _scenario(one: ScenarioResult, tested: str) -> list[str]:
 
 def _how_to_read(one: ScenarioResult) -> str:
     words = "Bar: median to p95. Line: to p99. Dot and number: mean. Logarithmic."
-    return " ".join([words, *exclusive_note(one)])
+    return " ".join([words, *notes(one)])
 
 
 def _note(words: str) -> str:

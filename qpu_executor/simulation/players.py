@@ -22,7 +22,8 @@ class PlayedTask:
     """A task that hasn't ended. `owner`: whose it is, by number (a job, a recorded task).
 
     `rate_hz`: shots a second that it really takes; `rates_hz`: on QPUs where it differs.
-    `kind`: of job. `started_at`: when its first chunk was sent.
+    `kind`: of job. `started_at`: when its first chunk was sent, to a QPU that takes `setup_s`
+    before a task.
     """
 
     spec: TaskSpec
@@ -32,6 +33,7 @@ class PlayedTask:
     ready_at: Instant
     shots_left: int
     started_at: Instant | None = None
+    setup_s: float = 0.0
     rates_hz: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -67,7 +69,7 @@ class Players(ABC):
         spec, now = task.spec, self._stage.now
         quantum_s = spec.shots / task.rate_hz
         wait_s = (task.started_at - task.ready_at) / MICROSECONDS
-        delay_s = (now - task.ready_at) / MICROSECONDS - quantum_s - self._setup_s
+        delay_s = (now - task.ready_at) / MICROSECONDS - quantum_s - task.setup_s
         self._stage.record.tasks.append(
             TaskOutcome(spec.job_class, spec.account, task.kind, wait_s, delay_s, quantum_s)
         )

@@ -95,6 +95,11 @@ class QpuTiming:
     outages: tuple[Outage, ...] = ()
     calibrations: tuple[RecordedCalibration, ...] = ()
 
+    @property
+    def first_setup_s(self) -> float:
+        """Seconds before the first shot of a task, if its layout is the right one."""
+        return self.setup_s + self.chunk_s
+
     def spec(self, *, site_rules: bool) -> QpuSpec:
         """As the core is told. `site_rules`: whether it knows the site's rules, too."""
         rules = self.rules if site_rules else QpuRules()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from qpu_executor.simulation.baselines import EXCLUSIVE
+from qpu_executor.model.events import WindowsChanged
+from qpu_executor.simulation.baselines import BASELINES, EXCLUSIVE
 from qpu_executor.simulation.results import Results, ScenarioResult
 from qpu_executor.simulation.tables import (
     TextTable,
@@ -20,7 +21,7 @@ def markdown(results: Results) -> str:
     for one in results.scenarios:
         if one.scenario.title != results.title:
             parts.append(f"## {one.scenario.title}")
-        parts += [_table(qpu_table(one)), _table(class_table(one)), *exclusive_note(one)]
+        parts += [_table(qpu_table(one)), _table(class_table(one)), *notes(one)]
         accounts = account_table(one)
         if accounts is not None:
             parts.append(_table(accounts))
@@ -30,11 +31,24 @@ def markdown(results: Results) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def exclusive_note(one: ScenarioResult) -> list[str]:
-    """What has to be said where one job at a time has the QPU."""
-    if all(row.policy != EXCLUSIVE.name for row in one.rows):
-        return []
-    return [f"Under {EXCLUSIVE.name} the jobs wait, not their tasks: see their delay and stretch."]
+def notes(one: ScenarioResult) -> list[str]:
+    """What has to be said where a baseline isn't to be compared figure by figure."""
+    names, found = {row.policy for row in one.rows}, []
+    if EXCLUSIVE.name in names:
+        words = (
+            f"Under {EXCLUSIVE.name} the jobs wait, not their tasks: see their delay and stretch."
+        )
+        found.append(words)
+    recorded = one.scenario.recording
+    told = recorded is not None and any(
+        isinstance(act.event, WindowsChanged) and act.event.windows for act in recorded.acts
+    )
+    if names & set(BASELINES) and (told or any(q.rules.windows for q in one.scenario.site.qpus)):
+        found.append(
+            "The baselines know no calendar: what they run when a window begins runs on, and"
+            " reservations keep nobody out."
+        )
+    return found
 
 
 def seeds_line(results: Results) -> str:

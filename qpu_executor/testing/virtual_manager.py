@@ -165,6 +165,13 @@ class VirtualManager:
         await self.settle()
         return answer.task.id
 
+    async def open_session(self, *, user: str = "ada") -> str:
+        """Open a session; its id, for `submit(..., session_id=...)`."""
+        session = await self.manager.open_session(
+            caller(user), name="", kind="test", account=None, key=None
+        )
+        return session.id
+
     async def ask(self, what: str, task_id: int, *, user: str = "ada") -> None:
         """`hold`, `release` or `cancel` a task of the user's."""
         await self.manager.ask(what, [task_id], caller(user))

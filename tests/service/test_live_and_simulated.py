@@ -8,6 +8,7 @@ make a difference: a scenario that shows none would prove nothing.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 from qpu_executor.cli.rehearsed_site import recorded_site
 from qpu_executor.cli.server_parts import build_scheduler, build_site_policy
 from qpu_executor.manager.store.journal_file import read_chunk_qpus, read_journal
+from qpu_executor.manager.store.records import ChunkRow
 from qpu_executor.manager.store.wishes import NO_WISHES, Wishes
 from qpu_executor.model.events import (
     Event,
@@ -27,6 +29,7 @@ from qpu_executor.model.events import (
     TaskHoldAsked,
     TaskReleaseAsked,
     TaskStopAsked,
+    WarmHoldAsked,
 )
 from qpu_executor.model.states import OnRecalibration
 from qpu_executor.model.timing import Dependency, after
@@ -343,8 +346,7 @@ async def play_live(scenario: Scenario, directory: Path) -> list[ChunkSent]:
             await do(served, scenario, what)
         await served.pass_time(scenario.lasts_s)
         assert not served.manager.live, "the scenario lasts longer"
-        rows = await served.chunks()
-    return [ChunkSent(row.qpu, row.task_id, row.n, row.shots, row.first_shot) for row in rows]
+        return sent(await served.chunks())
 
 
 async def do(served: VirtualManager, scenario: Scenario, what: New | Event) -> None:
@@ -398,3 +400,32 @@ def test_every_shipped_policy_has_a_scenario() -> None:
 
     assert found == {"fifo", "priority", "banded", "critical-path", "weighted", "fairshare"}
     assert {scenario.name for scenario in SCENARIOS} >= found
+
+
+async def test_a_session_that_keeps_the_qpu_warm_is_replayed_with_its_think_time(
+    tmp_path: Path,
+) -> None:
+    keeps = "switch_s: 2, keep_warm: {max_linger_s: 60, max_run_s: 600}"
+    settings = Scenario("warm", (), {}, qpu=keeps).settings()
+    async with VirtualManager(settings, build_site_policy(settings), tmp_path) as served:
+        session = await served.open_session()
+        await served.tell(WarmHoldAsked(session, "rehearsal", "ada", "ada", 30.0, at(500.0)))
+        await served.submit(coin_program("any"), 50, session_id=session)
+        await served.pass_time(1.5)
+        await served.submit(coin_program("any"), 100, user="bob")
+        await served.pass_time(25.5)
+        await served.submit(coin_program("any"), 50, session_id=session)
+        await served.pass_time(600)
+        live = sent(await served.chunks())
+
+    recording, replayed = replay(settings, tmp_path / "store.sqlite")
+
+    assert [one.task_id for one in live] == [1, 3, 2, 2]
+    # The first task ended at 12 s.
+    assert [(one.after, one.delay_s) for one in recording.tasks[::2]] == [(None, 0.0), (1, 13.5)]
+    assert replayed == live
+    assert rehearse(settings, replace(recording, acts=())) != live
+
+
+def sent(rows: Iterable[ChunkRow]) -> list[ChunkSent]:
+    return [ChunkSent(row.qpu, row.task_id, row.n, row.shots, row.first_shot) for row in rows]

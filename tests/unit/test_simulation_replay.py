@@ -290,6 +290,22 @@ def test_what_needs_the_success_of_a_task_that_fails_now_fails_as_well() -> None
     assert (record.tasks_failed, len(record.tasks)) == (3, 0)
 
 
+def test_no_delay_is_negative_where_the_qpus_need_different_set_ups() -> None:
+    journal = Journal()
+    journal.submit(0, 1, qpus=("alpha", "beta"))
+    journal.submit(0, 2, qpus=("alpha", "beta"))
+    journal.end(60, 2)
+    slow, fast = (
+        QpuTiming(name, setup_s=s, resume_s=s, calibration=None, shot_rate_hz=5.0)
+        for name, s in (("alpha", 30.0), ("beta", 0.0))
+    )
+    site = SimulatedSite(CLASSES, (slow, fast))
+
+    record = Rehearsal(journal.read(), BANDED, site, 0).run()
+
+    assert [one.delay_s for one in record.tasks] == pytest.approx([0.0, 0.0])
+
+
 def test_rates_and_set_ups_are_those_of_each_qpu() -> None:
     journal = Journal()
     both = ("alpha", "beta")

@@ -10,7 +10,7 @@ import pytest
 from qpu_executor.cli.rehearsed_site import known_site
 from qpu_executor.errors import ConfigError
 from qpu_executor.model.values import MICROSECONDS, JobClass
-from qpu_executor.settings.site import parse_site
+from qpu_executor.settings.site import parse_site, read_site
 from qpu_executor.simulation.qpu_model import BreakdownLaw
 from qpu_executor.simulation.scenario import Scenario
 from qpu_executor.simulation.workload import HYBRID_KINDS, Flood
@@ -164,6 +164,17 @@ def test_calibrations_of_the_file_go_before_the_plan_of_the_site() -> None:
 
     (qpu,) = scenario.site.qpus
     assert (qpu.rules.plan, qpu.calibration) == (None, None)
+
+
+def test_the_example_of_a_rough_week_fits_the_site_to_rehearse_on() -> None:
+    site = known_site(read_site(EXAMPLE.parents[1] / "rehearsal.yaml"))
+
+    _, scenario = read_workload(EXAMPLE.with_name("rough-week.yaml"), site)
+
+    (qpu,) = scenario.site.qpus
+    assert (qpu.first_setup_s, qpu.layout_s) == (2.0, 15.0)
+    assert qpu.breakdowns == BreakdownLaw(43_200.0, 1800.0)
+    assert {one.layout for one in scenario.jobs(0)} == {f"layout-{n}" for n in range(4)}
 
 
 def test_a_day_that_isnt_one_is_refused_with_its_place() -> None:
