@@ -27,8 +27,12 @@ class _Calibration:
 
 @dataclass(slots=True)
 class _Machine:
-    """One QPU. `outages`: (begin, end, reason, effect)."""
+    """One QPU. `outages`: (begin, end, reason, effect). `began_down_until`: when it was first
+    said to be open, if nobody had said before that it was not.
+    """
 
+    seen: bool = False
+    began_down_until: Instant | None = None
     down_since: Instant | None = None
     why: str = ""
     effect: Effect = Effect.WAITS
@@ -46,11 +50,23 @@ class Closings:
     def reported(self, qpu: str, reason: str, at: Instant, *, is_open: bool) -> None:
         """A QPU said that it takes chunks, or that it doesn't."""
         machine = self._machine(qpu)
+        if is_open and not machine.seen:
+            machine.began_down_until = at
+        machine.seen = True
         if not is_open and machine.down_since is None:
             machine.down_since, machine.why, machine.effect = at, reason, Effect.WAITS
         elif is_open and machine.down_since is not None:
             machine.outages.append((machine.down_since, at, machine.why, machine.effect))
             machine.down_since = None
+
+    def chunk_started(self, qpu: str, at: Instant) -> None:
+        """A chunk runs, so the QPU is open: a manager that was restarted doesn't say so."""
+        machine = self._machine(qpu)
+        machine.seen = True
+        if machine.down_since is not None:
+            self.reported(qpu, "", at, is_open=True)
+        if machine.coming.began_at is not None:
+            self.calibration("CalibrationEnded", {"qpu": qpu}, at)
 
     def chunk_ended(self, qpu: str, effect: Effect, at: Instant) -> None:
         """A chunk ended: what happens at the moment of an outage is its effect."""
@@ -79,6 +95,10 @@ class Closings:
             if machine.down_since is not None:
                 machine.outages.append((machine.down_since, end, machine.why, machine.effect))
                 machine.down_since = None
+            if machine.began_down_until is not None:
+                begins = (start, machine.began_down_until, "closed at first", Effect.WAITS)
+                machine.outages.insert(0, begins)
+                machine.began_down_until = None
             outages += [
                 Outage(qpu, _s(start, begin), _s(begin, until), reason or "closed", effect)
                 for begin, until, reason, effect in machine.outages

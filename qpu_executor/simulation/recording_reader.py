@@ -92,6 +92,10 @@ class _Reader:
             self._asked(int(data["task_id"]), _OF_TASKS[kind], entry.at)
         elif kind in _OF_QPUS:
             self.acts.append((entry.at, _OF_QPUS[kind](data)))
+        elif kind == "ChunkStarted":
+            chunk = ChunkId(*data["chunk"])
+            if chunk.task_id in self.tasks:
+                self.closings.chunk_started(self._qpu_of(chunk), entry.at)
         elif kind in _ENDS_OF_CHUNKS:
             self._chunk(kind, data, entry.at)
         elif kind == "QpuReported":
@@ -118,12 +122,16 @@ class _Reader:
         if seen is not None:
             seen.asked.append((at, event(task_id)))
 
+    def _qpu_of(self, chunk: ChunkId) -> str:
+        """The QPU that ran a chunk of a known task."""
+        return self._chunk_qpus.get(chunk, self.tasks[chunk.task_id].spec.qpus[0])
+
     def _chunk(self, kind: str, data: Mapping[str, Any], at: Instant) -> None:
         chunk = ChunkId(*data["chunk"])
         seen = self.tasks.get(chunk.task_id)
         if seen is None:
             return
-        qpu = self._chunk_qpus.get(chunk, seen.spec.qpus[0])
+        qpu = self._qpu_of(chunk)
         self.closings.chunk_ended(qpu, _ENDS_OF_CHUNKS[kind], at)
         if kind != "ChunkLost":
             self.measuring.chunk(

@@ -54,7 +54,7 @@ from qpu_executor.simulation.recording_reader import read_recording
 from qpu_executor.testing.virtual_manager import START_AT, VirtualManager, coin_program
 
 SITE = """
-manager: {{health_every_s: 1}}
+manager: {{health_every_s: {health_every_s}}}
 policy: {policy}
 fair_share: {fair_share}
 accounts: {accounts}
@@ -89,6 +89,7 @@ class Scenario:
 
     `acts`: what is asked of tasks and QPUs, as (seconds from the start, event). `outages`:
     those that the QPU's settings describe, as the rehearsal is told of them.
+    `health_every_s`: short where the manager has to see the end of a calibration or an outage.
     """
 
     name: str
@@ -104,11 +105,12 @@ class Scenario:
     acts: tuple[tuple[float, Event], ...] = ()
     outages: tuple[Outage, ...] = ()
     lasts_s: float = 600.0
+    health_every_s: int = 300
 
     def settings(self) -> SiteSettings:
         """The site file."""
         names = ("policy", "fair_share", "accounts", "production", "development", "qpu")
-        words = {name: getattr(self, name) for name in (*names, "more_qpus")}
+        words = {name: getattr(self, name) for name in (*names, "more_qpus", "health_every_s")}
         return parse_site(SITE.format(**words), self.name)
 
     def recording(self) -> Recording:
@@ -245,6 +247,7 @@ SCENARIOS = (
             "calibration_plan: {period_s: 150, length_s: 30, starter: manager}"
         ),
         lasts_s=900.0,
+        health_every_s=1,
     ),
     Scenario(
         "windows, and what fits before them",
@@ -325,6 +328,7 @@ SCENARIOS = (
         {"qpu": "switch_s: 0", "outages": ()},
         qpu="switch_s: 0, closed: [{after_s: 37, length_s: 60, reason: a leak}]",
         outages=(Outage("rehearsal", 37.0, 60.0, "a leak", Effect.STOPS),),
+        health_every_s=1,
     ),
 )
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from qpu_executor.cli.main import main
+from qpu_executor.cli.rehearsed_site import recorded_site
 from qpu_executor.errors import StoreError
 from qpu_executor.manager.store.journal_file import read_journal
 from qpu_executor.manager.store.records import AddJournal, JournalRow
@@ -21,6 +22,7 @@ from qpu_executor.model.events import (
     CalibrationStarted,
     ChunkFinished,
     ChunkLost,
+    ChunkStarted,
     Event,
     QpuDrained,
     QpuReported,
@@ -34,6 +36,7 @@ from qpu_executor.model.events import (
 from qpu_executor.model.states import QpuState, TaskState, WindowKind
 from qpu_executor.model.timing import Dependency, Timing, Window
 from qpu_executor.model.values import MICROSECONDS, ChunkId, JobClass, TaskSpec
+from qpu_executor.settings.site import parse_site
 from qpu_executor.simulation.baselines import FIFO_WHOLE
 from qpu_executor.simulation.engine import Rehearsal, SimulatedSite
 from qpu_executor.simulation.qpu_model import QpuTiming
@@ -203,6 +206,28 @@ def test_the_qpu_is_closed_when_it_was_then() -> None:
     assert record.calibrating_s == pytest.approx(60)
 
 
+def test_an_outage_that_outlasted_the_manager_ends_with_the_first_chunk_after_it() -> None:
+    journal = Journal()
+    journal.submit(0, 1)
+    journal.add(1, QpuReported("alpha", QpuState.UP))
+    journal.end(60, 1)
+    journal.add(100, QpuReported("alpha", QpuState.DOWN, "a leak"))
+    journal.submit(5000, 2)
+    # A manager that is started when the QPU works has no change to report.
+    journal.add(5000, ChunkStarted(ChunkId(2, 0)), 2)
+    journal.end(5060, 2)
+    journal.add(6000, CalibrationStarted("alpha"))
+    journal.submit(9000, 3)
+    journal.add(9000, ChunkStarted(ChunkId(3, 0)), 3)
+    journal.end(9060, 3)
+
+    recording = journal.read()
+
+    closed = [(one.begins_s, one.lasts_s) for one in recording.outages]
+    assert closed == [(0.0, 1.0), (100.0, 4900.0)]
+    assert [(one.begins_s, one.lasts_s) for one in recording.calibrations] == [(6000.0, 3000.0)]
+
+
 def test_a_chunk_that_a_breakdown_took_is_lost_again_and_taken_anew() -> None:
     journal = Journal()
     journal.submit(0, 1)
@@ -246,7 +271,7 @@ def test_drains_and_windows_bind_every_policy_and_the_calendar_those_that_know_o
     journal.end(500, 1, shots=1000, device_s=200.0)
     journal.add(501, QpuDrained("alpha", "a look"))
     journal.submit(502, 2)
-    journal.add(600, QpuReported("alpha", QpuState.UP))
+    journal.add(600, QpuReported("beta", QpuState.UP))
 
     recording = journal.read()
     banded, fifo = play(recording, BANDED), play(recording, FIFO_WHOLE)
@@ -260,6 +285,41 @@ def test_drains_and_windows_bind_every_policy_and_the_calendar_those_that_know_o
     assert not [one for one in chunks if one.begins_s < 90 and one.ends_s > 60]
     # Who knows no calendar sent all 1000 shots at once; the window waited for their end.
     assert [one.ends_s for one in fifo.spans if one.task_id == 1] == [204.0]
+
+
+SITE = """\
+default_class: development
+job_classes: {{production: {{priority: 300}}, development: {{priority: 100}}}}
+qpus:
+  alpha: {{kind: simulated-qpu{more}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "told", "planned"),
+    [
+        ("", 1, 0),
+        (", windows: []", 0, 0),
+        (', windows: [{name: w, at: "08:00", length_s: 60, on: 2023-11-15}]', 0, 1),
+    ],
+)
+def test_windows_are_the_site_files_or_where_it_says_nothing_the_journals(
+    more: str, told: int, planned: int
+) -> None:
+    journal = Journal()
+    window = Window("w", WindowKind.MAINTENANCE, START, START + 90 * MICROSECONDS)
+    journal.add(0, WindowsChanged("alpha", (window,)))
+    journal.submit(1, 1)
+    journal.end(50, 1)
+
+    site, recording = recorded_site(parse_site(SITE.format(more=more), "s"), journal.read())
+
+    (qpu,) = site.qpus
+    assert (len(recording.acts), len(qpu.rules.windows)) == (told, planned)
+    assert site.start_at == recording.start_at == START
+    if planned:
+        # The recording starts on 2023-11-14 at 22:13:20 UTC.
+        assert qpu.rules.windows[0].starts_at - START == (9 * 3600 + 46 * 60 + 40) * MICROSECONDS
 
 
 def test_what_stays_held_is_left_and_said_to_be() -> None:
