@@ -11,6 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qpu_executor.cli.rehearsal_options import (
+    FiguresOption,
+    PageOption,
+    PolicyOption,
+    ProcessesOption,
+)
 from qpu_executor.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -27,13 +33,7 @@ def simulate(
     site: Annotated[
         Path | None, typer.Option(help="The site file that is rehearsed.", show_default=False)
     ] = None,
-    policy: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="A policy to compare; may be repeated. Default: the site's, and the baselines.",
-            show_default=False,
-        ),
-    ] = None,
+    policy: PolicyOption = None,
     reference: Annotated[
         bool, typer.Option("--reference", help="The reference loads, and what is to be reached.")
     ] = False,
@@ -50,15 +50,9 @@ def simulate(
         int | None,
         typer.Option(help="The first of them. Default: the file's, else 0.", show_default=False),
     ] = None,
-    page: Annotated[
-        Path | None,
-        typer.Option("--html", help="Write a page with pictures there.", show_default=False),
-    ] = None,
-    processes: Annotated[
-        int | None,
-        typer.Option(help="Rehearsals at once. Default: 2, or 1 on one core.", min=1, max=64),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Figures as JSON.")] = False,
+    page: PageOption = None,
+    processes: ProcessesOption = None,
+    as_json: FiguresOption = False,
 ) -> None:
     """Rehearse a load under several policies: the scheduling core that serves live, faster."""
     from qpu_executor.cli.rehearsing import rehearse, show
@@ -111,15 +105,15 @@ def _workload(
             next_step="qpu simulate configs/workloads/hybrid.yaml --site configs/site.yaml,"
             " or qpu simulate --reference",
         )
+    from qpu_executor.cli.rehearsed_site import known_site
     from qpu_executor.cli.rehearsing import policies
     from qpu_executor.settings import read_site
     from qpu_executor.simulation.baselines import BASELINES
     from qpu_executor.simulation.grid import Setting
-    from qpu_executor.simulation.workload_file import KnownSite, read_workload
+    from qpu_executor.simulation.workload_file import read_workload
 
     settings = read_site(site)
-    known = KnownSite(settings.classes(), tuple(settings.qpus))
-    found, scenario = read_workload(workload, known)
+    found, scenario = read_workload(workload, known_site(settings))
     setting = Setting((scenario,), policies(settings, policy, BASELINES))
     first = found.first_seed
     return setting, scenario.title, range(first, first + found.seeds)

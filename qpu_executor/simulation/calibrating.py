@@ -1,16 +1,25 @@
-"""Calibrations in a rehearsal: announced ones through the core's calendar, others as they come."""
+"""Calibrations in a rehearsal: planned ones through the core's calendar, others as they come.
+
+A QPU whose site has a plan keeps to it. Otherwise the recording says when there
+were some, or else the law draws them.
+"""
 
 from __future__ import annotations
 
 from qpu_executor.model.events import (
     CalibrationDue,
     CalibrationEnded,
+    CalibrationStarted,
     QpuReported,
 )
-from qpu_executor.model.states import QpuState
+from qpu_executor.model.states import CalibrationStarter, QpuState
 from qpu_executor.simulation.heap import Action
-from qpu_executor.simulation.qpu_model import SimulatedQpu
-from qpu_executor.simulation.stage import START_AT, Stage
+from qpu_executor.simulation.qpu_model import SimulatedQpu, instant
+from qpu_executor.simulation.recording import RecordedCalibration
+from qpu_executor.simulation.stage import Stage
+
+CALIBRATION = "calibration"
+"""What a span of a calibration is called."""
 
 
 class Calibrations:
@@ -19,59 +28,91 @@ class Calibrations:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
 
-    def plan_closings(self, qpu: SimulatedQpu) -> None:
-        """Plan the closings that are known beforehand (to us, not to the core)."""
-        for begins_s, lasts_s in qpu.timing.closings:
-            self._stage.later(begins_s, self._closing_due, (qpu, lasts_s))
-
-    def plan(self, qpu: SimulatedQpu) -> None:
-        """Draw the next one; the core plans with it if it may know."""
-        stage, law = self._stage, qpu.timing.calibration
-        due_at = qpu.next_due(stage.now)
-        if law is None or due_at is None:
+    def begin(self, qpu: SimulatedQpu) -> None:
+        """A QPU has joined: see to its first calibration, or to all that are recorded."""
+        timing, stage = qpu.timing, self._stage
+        if timing.rules.plan is not None or not timing.calibrations:
+            self._plan(qpu)
             return
-        if law.announced and stage.policy.site_rules:
-            stage.post(CalibrationDue(qpu.timing.name, "as announced", START_AT + due_at))
-        else:
-            stage.heap.push(due_at, self._surprise, qpu)
+        for one in timing.calibrations:
+            if one.told_s is not None and stage.policy.site_rules:
+                stage.later(one.told_s, self._told, one)
+            else:
+                stage.later(one.begins_s, self._surprise, qpu)
 
     def start_asked(self, qpu: SimulatedQpu) -> None:
-        """The core wants the one that was announced."""
+        """The core wants the one that is due."""
         self._start(qpu, self._announced_ends)
 
     def start_if_due(self, qpu: SimulatedQpu) -> None:
-        """Start one that came as a surprise, unless a chunk still runs."""
-        if qpu.due and not qpu.running:
+        """Start one that came by itself, unless a chunk still runs."""
+        if not qpu.due or qpu.running:
+            return
+        if self._keeps_plan(qpu):
+            self._start(qpu, self._announced_ends)
+            self._stage.post(CalibrationStarted(qpu.timing.name))
+        else:
+            qpu.down += 1
             self._start(qpu, self._surprise_ends)
             self._stage.post(QpuReported(qpu.timing.name, QpuState.DOWN, "calibrates"))
 
-    def _closing_due(self, closing: tuple[SimulatedQpu, float]) -> None:
-        """One that is due while another one lasts or waits is part of that one."""
-        qpu, lasts_s = closing
-        if qpu.due or qpu.calibrating_until is not None:
+    def _keeps_plan(self, qpu: SimulatedQpu) -> bool:
+        """True if the core expects its calibrations, by the site's plan."""
+        return qpu.timing.rules.plan is not None and self._stage.policy.site_rules
+
+    def _plan(self, qpu: SimulatedQpu) -> None:
+        """See to the next one: the core plans with it if it may know."""
+        stage, plan, law = self._stage, qpu.timing.rules.plan, qpu.timing.calibration
+        if plan is not None:
+            by_core = plan.starter is CalibrationStarter.MANAGER and stage.policy.site_rules
+            if plan.period_s is not None and not by_core:
+                stage.later(plan.period_s, self._surprise, qpu, background=True)
             return
-        qpu.closes_s = lasts_s
-        self._surprise(qpu)
+        due_at = None if qpu.timing.calibrations else qpu.next_due(stage.now)
+        if law is None or due_at is None:
+            return
+        if law.announced and stage.policy.site_rules:
+            stage.post(CalibrationDue(qpu.timing.name, "as announced", stage.start_at + due_at))
+        else:
+            stage.heap.push(due_at, self._surprise, qpu, background=True)
+
+    def _told(self, one: RecordedCalibration) -> None:
+        due_at = None if one.due_s is None else self._stage.start_at + instant(one.due_s)
+        self._stage.post(CalibrationDue(one.qpu, "as recorded", due_at))
 
     def _surprise(self, qpu: SimulatedQpu) -> None:
+        """It is due, and waits for the running chunk. One that lasts or waits is joined."""
+        if qpu.due or qpu.calibrating_until is not None:
+            return
         qpu.due = True
-        name = qpu.timing.name
-        self._stage.post(QpuReported(name, QpuState.DRAINING, "a calibration is due"))
-        if qpu.used:
+        if not self._keeps_plan(qpu) and not qpu.down:
+            name = qpu.timing.name
+            self._stage.post(QpuReported(name, QpuState.DRAINING, "a calibration is due"))
+        if qpu.used or self._keeps_plan(qpu):
             self.start_if_due(qpu)
 
     def _surprise_ends(self, qpu: SimulatedQpu) -> None:
         qpu.calibrating_until = None
-        self.plan(qpu)
-        self._stage.post(QpuReported(qpu.timing.name, QpuState.UP))
+        qpu.down -= 1
+        self._plan(qpu)
+        if not qpu.down:
+            self._stage.post(QpuReported(qpu.timing.name, QpuState.UP))
 
     def _announced_ends(self, qpu: SimulatedQpu) -> None:
         qpu.calibrating_until = None
-        self._stage.post(CalibrationEnded(qpu.timing.name, epoch=str(qpu.calibrations)))
-        self.plan(qpu)
+        name, n, recorded = qpu.timing.name, qpu.calibrations, qpu.timing.calibrations
+        found = recorded[n - 1] if n <= len(recorded) else None
+        self._stage.post(
+            CalibrationEnded(
+                name,
+                epoch=found.epoch if found is not None and found.epoch else str(n),
+                quality=None if found is None else found.quality,
+            )
+        )
+        self._plan(qpu)
 
     def _start(self, qpu: SimulatedQpu, at_its_end: Action) -> None:
         stage = self._stage
         ends_at = qpu.begin_calibration(stage.now)
-        stage.heap.push(ends_at, at_its_end, qpu)
-        stage.note_span(qpu.timing.name, stage.now, ends_at, "calibration")
+        stage.heap.push(ends_at, at_its_end, qpu, background=True)
+        stage.note_span(qpu.timing.name, stage.now, ends_at, CALIBRATION)

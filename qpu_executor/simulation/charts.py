@@ -46,7 +46,7 @@ def utilisation(result: ScenarioResult) -> str:
             line(x, top, x, bottom, INK, dash="4 3"),
             text(x + 4, top + 12, f"{100 * result.bound:.1f} %", size=11, colour=FAINT),
         ]
-    return picture(WIDTH, bottom + 24, parts, "Share of the calibrated time in shots, by policy")
+    return picture(WIDTH, bottom + 24, parts, "Share of the open time in shots, by policy")
 
 
 def delays(result: ScenarioResult) -> str:
@@ -119,7 +119,7 @@ def _range(
     x50, x95, x99 = across(spread.p50), across(spread.p95), across(spread.p99)
     return (
         line(x50, y, x99, y, colour, width=1.5),
-        rect(x50, y - 3.5, x95 - x50, 7, colour, radius=3, title=words),
+        rect(x50 - 2, y - 3.5, x95 - x50 + 4, 7, colour, radius=3, title=words),
         dot(across(spread.mean), y, 5, INK, title=words),
         text(
             max(x99, across(spread.mean)) + 9,

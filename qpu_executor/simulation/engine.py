@@ -15,6 +15,7 @@ from qpu_executor.errors import InternalError
 from qpu_executor.model.events import (
     CalibrationStarted,
     ChunkFinished,
+    ChunkLost,
     ChunkStarted,
     ChunkStopped,
     ClassesChanged,
@@ -23,7 +24,7 @@ from qpu_executor.model.events import (
     WokenUp,
 )
 from qpu_executor.model.states import TaskState
-from qpu_executor.model.values import MICROSECONDS, Instant, JobClass, QpuSpec
+from qpu_executor.model.values import MICROSECONDS, Instant, JobClass
 from qpu_executor.scheduling.commands import (
     Command,
     SaveTask,
@@ -33,34 +34,41 @@ from qpu_executor.scheduling.commands import (
 )
 from qpu_executor.simulation.calibrating import Calibrations
 from qpu_executor.simulation.hybrid_players import HybridPlayers
+from qpu_executor.simulation.outages import Outages
 from qpu_executor.simulation.players import Players
 from qpu_executor.simulation.policy import Policy
 from qpu_executor.simulation.qpu_model import (
     QpuTiming,
     RunningChunk,
     SimulatedQpu,
+    breakdown_random,
     calibration_random,
     instant,
     polling_random,
+    total_s,
 )
 from qpu_executor.simulation.record import ChunkSent, RunRecord
 from qpu_executor.simulation.recorded_players import RecordedPlayers
-from qpu_executor.simulation.recording import Recording
+from qpu_executor.simulation.recording import Effect, Recording
 from qpu_executor.simulation.stage import START_AT, Stage
 from qpu_executor.simulation.workload import HybridJob
+
+PATIENCE_S = 60 * 86_400.0
+"""A rehearsal ends when for so long nothing has happened but calibrations and the like."""
 
 
 @dataclass(frozen=True, slots=True)
 class SimulatedSite:
-    """What a rehearsal needs of a site."""
+    """What a rehearsal needs of a site. `start_at`: the core's time when it starts."""
 
     classes: tuple[JobClass, ...]
     qpus: tuple[QpuTiming, ...]
+    start_at: Instant = START_AT
 
     @property
     def setup_s(self) -> float:
         """The set-up that a job alone would pay for each task: the first QPU's."""
-        return self.qpus[0].setup_s
+        return self.qpus[0].first_setup_s
 
     def classes_for(self, policy: Policy) -> tuple[JobClass, ...]:
         """The classes as a policy knows them."""
@@ -70,7 +78,7 @@ class SimulatedSite:
 
 
 class Rehearsal:
-    """One policy on one load: jobs, or a recording. `seed` is that of calibrations and polling.
+    """One policy on one load: jobs, or a recording. `seed`: of calibrations, breakdowns, polling.
 
     What the QPUs do is recorded up to `spans_until_s`, and with `record_chunks` the
     order in which chunks were sent.
@@ -98,66 +106,85 @@ class Rehearsal:
         }
         slots = sum(one.slots for one in site.qpus)
         self.record = RunRecord(policy.name, seed, slots=slots)
-        self._stage = Stage(policy, self.record, self._post, instant(spans_until_s))
+        self._stage = Stage(policy, self.record, self._post, instant(spans_until_s), site.start_at)
         self._calibrations = Calibrations(self._stage)
+        self._outages = Outages(self._stage, self._break_off)
+        self._busy_at: Instant = 0
+        self._may_leave = isinstance(load, Recording)
         self._players = self._cast(load)
 
     def _cast(self, load: Sequence[HybridJob] | Recording) -> Players:
         parts = (self._stage, self._scheduler, self._site.setup_s)
         if isinstance(load, Recording):
-            return RecordedPlayers(*parts, recording=load, before_a_round=self._use_qpus)
+            return RecordedPlayers(
+                *parts,
+                recording=load,
+                before_a_round=self._use_qpus,
+                change_windows=self._outages.windows,
+            )
         qpus = tuple(self._qpus)
         return HybridPlayers(*parts, jobs=load, qpus=qpus, before_a_round=self._use_qpus)
 
     def run(self) -> RunRecord:
         """Play until the last job has ended.
 
-        Raises InternalError if jobs are left over and nothing more can happen.
+        A recording may leave tasks over (held for good, say): they are counted. Raises
+        InternalError if jobs are left over and nothing more can happen.
         """
         self._open_site()
         self._players.begin()
-        while self._players.unfinished:
+        while self._players.unfinished and self._goes_on():
             self._step()
-        now = self._stage.now
+        now = self._stage.now if not self._players.unfinished else self._busy_at
+        self.record.tasks_left = self._players.unfinished
         self.record.makespan_s = now / MICROSECONDS
         for qpu in self._qpus.values():
             self._add_up(qpu, now)
         return self.record
 
+    def _goes_on(self) -> bool:
+        """False once nothing can happen that would bring a user's task forward."""
+        stage = self._stage
+        if stage.heap.foreground:
+            return True
+        idle = not len(stage.heap) and self._wake_at() is None
+        if not idle and stage.now - self._busy_at < instant(PATIENCE_S):
+            return True
+        if self._may_leave:
+            return False
+        raise InternalError(
+            f"nothing more can happen; {self._players.unfinished} jobs or tasks are unfinished",
+            where=f"rehearsal of {self._policy.name}",
+        )
+
+    def _wake_at(self) -> Instant | None:
+        """When the core wants to be woken, unless it just was."""
+        wake = self._scheduler.next_wakeup()
+        wake_at = None if wake is None else max(wake - self._stage.start_at, self._stage.now)
+        return None if wake_at == self._woken_at else wake_at
+
     def _step(self) -> None:
         """The next thing that happens: the core wants to be woken, or something was planned."""
         stage = self._stage
-        at, wake = stage.heap.next_at, self._scheduler.next_wakeup()
-        wake_at = None if wake is None else max(wake - START_AT, stage.now)
-        if wake_at is not None and wake_at != self._woken_at and (at is None or wake_at <= at):
+        at, wake_at = stage.heap.next_at, self._wake_at()
+        if wake_at is not None and (at is None or wake_at <= at):
             stage.now = self._woken_at = wake_at
             self._post(WokenUp())
             return
-        if at is None:
-            raise InternalError(
-                f"nothing more can happen; {self._players.unfinished} jobs or tasks are unfinished",
-                where=f"rehearsal of {self._policy.name}",
-            )
+        waiting = stage.heap.foreground
         stage.now, action, argument = stage.heap.pop()
+        if stage.heap.foreground < waiting:
+            self._busy_at = stage.now
         action(argument)
 
     # -- the QPUs -------------------------------------------------------------------
 
     def _open_site(self) -> None:
         self._post(ClassesChanged(self._site.classes_for(self._policy)))
-        for name, qpu in self._qpus.items():
-            one = qpu.timing
-            spec = QpuSpec(
-                name,
-                slots=one.slots,
-                min_chunk_shots=one.min_chunk_shots,
-                max_chunk_shots=one.max_chunk_shots,
-                shot_rate_hz=one.shot_rate_hz,
-                setup_s=max(one.setup_s, one.resume_s),
-            )
-            self._post(QpuRegistered(spec))
-            self._calibrations.plan(qpu)
-            self._calibrations.plan_closings(qpu)
+        for n, qpu in enumerate(self._qpus.values()):
+            self._post(QpuRegistered(qpu.timing.spec(site_rules=self._policy.site_rules)))
+            self._calibrations.begin(qpu)
+            self._outages.begin(qpu, breakdown_random(self.record.seed, n))
 
     def _use_qpus(self) -> None:
         for qpu in self._qpus.values():
@@ -165,21 +192,19 @@ class Rehearsal:
             self._calibrations.start_if_due(qpu)
 
     def _add_up(self, qpu: SimulatedQpu, now: Instant) -> None:
-        """A calibration that outlasts the last job counts up to its end only."""
+        """What closes the QPU beyond the last job's end doesn't count."""
         record, slots = self.record, qpu.timing.slots
         record.useful_s += qpu.useful_s
         record.overhead_s += qpu.overhead_s
         record.calibrations += qpu.calibrations
-        rest_s = 0.0
-        if qpu.calibrating_until is not None:
-            rest_s = max(0, qpu.calibrating_until - now) / MICROSECONDS
-        record.calibrating_s += (qpu.calibrating_s - rest_s) * slots
+        record.calibrating_s += slots * total_s(qpu.calibrated, now)
+        record.closed_s += slots * total_s([*qpu.calibrated, *qpu.closed], now)
 
     # -- the manager's part -----------------------------------------------------------
 
     def _post(self, event: Event) -> None:
         """Let the core decide, and carry out what it says."""
-        now = START_AT + self._stage.now
+        now = self._stage.start_at + self._stage.now
         events: deque[Event] = deque((event,))
         while events:
             self.record.decisions += 1
@@ -203,22 +228,36 @@ class Rehearsal:
 
     def _start(self, command: StartChunk) -> None:
         stage, task = self._stage, self._players.tasks[command.chunk.task_id]
-        if task.started_at is None:
-            task.started_at = stage.now
         qpu = self._qpus[command.qpu]
-        chunk = qpu.begin_chunk(command.chunk, command.shots, task.rate_hz, stage.now)
+        rate_hz = task.rates_hz.get(command.qpu, task.rate_hz)
+        if task.started_at is None:
+            task.started_at, task.rate_hz = stage.now, rate_hz
+            task.setup_s = qpu.timing.first_setup_s
+        chunk = qpu.begin_chunk(command.chunk, command.shots, rate_hz, stage.now, task.spec.layout)
         if self._record_chunks:
-            self.record.chunks.append(ChunkSent(command.qpu, *command.chunk, command.shots))
+            sent = ChunkSent(command.qpu, *command.chunk, command.shots, command.first_shot)
+            self.record.chunks.append(sent)
         stage.heap.push(chunk.ends_at, self._chunk_ends, chunk)
 
     def _stop(self, command: StopChunk) -> Event | None:
         chunk = self._qpus[command.qpu].running.get(command.chunk)
-        if chunk is None:
-            return None
+        return None if chunk is None else self._stopped(chunk)
+
+    def _stopped(self, chunk: RunningChunk) -> Event:
         now = self._stage.now
-        shots = chunk.shots_by(now)
-        setup_s = min(chunk.setup_s, (now - chunk.sent_at) / MICROSECONDS)
-        return ChunkStopped(chunk.id, shots, self._free(chunk, shots), setup_s)
+        shots = chunk.shots_by(now) if chunk.qpu.timing.partial_results else 0
+        return ChunkStopped(chunk.id, shots, self._free(chunk, shots), chunk.setup_by(now))
+
+    def _break_off(self, chunk: RunningChunk, effect: Effect) -> None:
+        """The QPU closes at once: the chunk is stopped, or its shots are lost."""
+        if effect is Effect.STOPS:
+            self._post(self._stopped(chunk))
+            return
+        now = self._stage.now
+        self.record.shots_delivered += chunk.shots_by(now)
+        device_s = self._free(chunk, 0)
+        lost = ChunkLost(chunk.id, "the QPU broke down", True, device_s, chunk.setup_by(now))
+        self._post(lost)
 
     def _chunk_ends(self, chunk: RunningChunk) -> None:
         """The shots are taken; where ends are polled for, a task's end is noticed later."""
@@ -255,7 +294,7 @@ class Rehearsal:
             task_id=chunk.id.task_id,
             job_id=task.owner,
         )
-        return chunk.qpu.end_chunk(chunk, shots)
+        return chunk.qpu.end_chunk(chunk, shots, stage.now)
 
     def _end_task(self, command: SaveTask) -> None:
         task_id, completed = command.task_id, command.state is TaskState.COMPLETED

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from qpu_executor.simulation.palette import class_colours
+from qpu_executor.simulation.palette import CLOSED, class_colours
 from qpu_executor.simulation.record import Span
 from qpu_executor.simulation.results import Lane, ScenarioResult
 from qpu_executor.simulation.svg import (
-    CALIBRATION,
     FAINT,
     GRID,
     legend,
@@ -24,6 +23,9 @@ LONGEST_S = 24 * 3600.0
 """More than a day isn't drawn: its chunks would be thinner than a pixel."""
 
 MOST_JOBS = 24
+_UNITS = ((3 * 3600.0, 3600.0, "h"), (300.0, 60.0, "min"), (0.0, 1.0, "s"))
+"""From so many seconds on, an axis is marked in units of so many seconds."""
+
 _TOUCHING_S = 1e-3
 
 
@@ -53,16 +55,16 @@ def jobs(result: ScenarioResult, policy: str) -> str | None:
 
 
 def merged(spans: Iterable[Span]) -> list[Span]:
-    """Chunks of a task that follow each other without a pause, as one."""
+    """Chunks of a task, or times of a closed QPU, that follow each other at once, as one."""
     found: list[Span] = []
     for span in sorted(spans, key=lambda one: (one.qpu, one.begins_s)):
         last = found[-1] if found else None
         if (
             last is not None
-            and (last.qpu, last.task_id) == (span.qpu, span.task_id)
+            and (last.qpu, last.task_id, last.job_class) == (span.qpu, span.task_id, span.job_class)
             and span.begins_s - last.ends_s < _TOUCHING_S
         ):
-            found[-1] = last._replace(ends_s=span.ends_s)
+            found[-1] = last._replace(ends_s=max(last.ends_s, span.ends_s))
         else:
             found.append(span)
     return found
@@ -77,9 +79,11 @@ def _lanes(
 ) -> str:
     scale = (WIDTH - LEFT - RIGHT) / until_s
     bottom = 26 + len(rows) * (height + 6)
+    seen = {span.job_class for _, spans in rows for span in spans if span.task_id is None}
     entries = [(colour, name) for name, colour in colours.items()]
-    parts = legend([*entries, (CALIBRATION, "calibration")], LEFT, 14)
-    parts += _hours(until_s, scale, bottom)
+    entries += [(colour, name) for name, colour in CLOSED.items() if name in seen]
+    parts = legend(entries, LEFT, 14)
+    parts += _marks(until_s, scale, bottom)
     for n, (name, spans) in enumerate(rows):
         top = 26 + n * (height + 6)
         parts.append(text(LEFT - 8, top + height / 2 + 4, name, anchor="end"))
@@ -95,23 +99,31 @@ def _bar(
     span: Span, scale: float, until_s: float, top: float, height: float, colours: dict[str, str]
 ) -> str:
     x, width = LEFT + span.begins_s * scale, (min(span.ends_s, until_s) - span.begins_s) * scale
-    colour = colours.get(span.job_class, CALIBRATION)
+    palette = CLOSED if span.task_id is None else colours
+    colour = palette[span.job_class]
     what = span.job_class if span.job_id is None else f"job {span.job_id}, task {span.task_id}"
-    title = f"{what}, {span.begins_s / 3600:.2f} h, {span.ends_s - span.begins_s:.0f} s"
+    unit_s, unit = _unit(until_s)
+    title = f"{what}, {span.begins_s / unit_s:.2f} {unit}, {span.ends_s - span.begins_s:.0f} s"
     return rect(x, top, width, height, colour, title=title)
 
 
-def _hours(until_s: float, scale: float, bottom: float) -> list[str]:
-    step = round_step(until_s / 3600, 12)
-    parts, hour = [], 0.0
-    while hour * 3600 <= until_s:
-        x = LEFT + hour * 3600 * scale
+def _marks(until_s: float, scale: float, bottom: float) -> list[str]:
+    unit_s, unit = _unit(until_s)
+    step = round_step(until_s / unit_s, 12)
+    parts, mark = [], 0.0
+    while mark * unit_s <= until_s:
+        x = LEFT + mark * unit_s * scale
         parts += [
             line(x, 22, x, bottom, GRID),
-            text(x, bottom + 15, f"{hour:g} h", anchor="middle", size=11, colour=FAINT),
+            text(x, bottom + 15, f"{mark:g} {unit}", anchor="middle", size=11, colour=FAINT),
         ]
-        hour += step
+        mark += step
     return parts
+
+
+def _unit(until_s: float) -> tuple[float, str]:
+    """Seconds in the unit of an axis up to `until_s`, and its name."""
+    return next((unit_s, name) for least_s, unit_s, name in _UNITS if until_s >= least_s)
 
 
 def _qpus(lane: Lane) -> list[str]:

@@ -14,13 +14,18 @@ Action = Callable[[Any], None]
 
 
 class EventHeap:
-    """A heap with deterministic ties: equal pushes give equal pops."""
+    """A heap with deterministic ties: equal pushes give equal pops.
 
-    __slots__ = ("_heap", "_numbers")
+    `foreground`: how many of the events aren't of the kind that goes on for ever
+    (calibrations, breakdowns), whatever the users do.
+    """
+
+    __slots__ = ("_heap", "_numbers", "foreground")
 
     def __init__(self) -> None:
-        self._heap: list[tuple[Instant, int, Action, Any]] = []
+        self._heap: list[tuple[Instant, int, Action, Any, bool]] = []
         self._numbers = count()
+        self.foreground = 0
 
     def __len__(self) -> int:
         return len(self._heap)
@@ -30,11 +35,15 @@ class EventHeap:
         """When the next event happens; None if nothing will."""
         return self._heap[0][0] if self._heap else None
 
-    def push(self, at: Instant, action: Action, argument: Any = None) -> None:
+    def push(
+        self, at: Instant, action: Action, argument: Any = None, *, background: bool = False
+    ) -> None:
         """Let `action(argument)` happen at an instant."""
-        heappush(self._heap, (at, next(self._numbers), action, argument))
+        self.foreground += not background
+        heappush(self._heap, (at, next(self._numbers), action, argument, background))
 
     def pop(self) -> tuple[Instant, Action, Any]:
         """Take the next event out. Raises IndexError if there is none."""
-        at, _, action, argument = heappop(self._heap)
+        at, _, action, argument, background = heappop(self._heap)
+        self.foreground -= not background
         return at, action, argument

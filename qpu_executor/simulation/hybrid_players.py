@@ -10,7 +10,7 @@ from qpu_executor.model.values import MICROSECONDS, TaskSpec
 from qpu_executor.scheduling.scheduler import Scheduler
 from qpu_executor.simulation.players import PlayedTask, Players
 from qpu_executor.simulation.record import JobOutcome
-from qpu_executor.simulation.stage import START_AT, Stage
+from qpu_executor.simulation.stage import Stage
 from qpu_executor.simulation.workload import HybridJob
 
 
@@ -84,10 +84,11 @@ class HybridPlayers(Players):
             job_class=mine.job_class,
             shots=shots,
             qpus=self._qpus,
-            submitted_at=START_AT + self._stage.now,
+            submitted_at=self._stage.start_at + self._stage.now,
             divisible=self._stage.policy.divisible,
             shot_s=1.0 / mine.rate_hz,
             path_s=mine.path_s(job.round, self._setup_s),
+            layout=mine.layout,
         )
 
     def _is_over(self, task: PlayedTask) -> None:

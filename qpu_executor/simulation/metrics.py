@@ -67,8 +67,10 @@ class Figures:
     """One policy. Utilisations and shares are fractions of 1, means over the seeds.
 
     `utilisation`: shots' share of the time; `calibrated_utilisation`: of the time in
-    which no calibration ran. `against_bound`: makespan over the shortest possible
-    one (closed batches). `shots_repeated`: delivered, but not counted. `refusals`:
+    which the QPUs were open; `closed`: share of the time in which they were not
+    (calibrations, outages, maintenance). `against_bound`: makespan over the shortest possible
+    one (closed batches). `shots_repeated`: delivered, but not counted. `tasks_left`:
+    held, or not run for another reason, when nothing more could happen. `refusals`:
     times that a limit refused a task, which was then offered again later.
     `heaviest`, `others`: the account that used most, and everybody else.
     """
@@ -78,11 +80,13 @@ class Figures:
     utilisation: float
     calibrated_utilisation: float
     overhead: float
+    closed: float
     makespan_s: float
     against_bound: float | None
     shots_counted: int
     shots_repeated: int
     tasks_failed: int
+    tasks_left: int
     refusals: int
     classes: tuple[ClassFigures, ...]
     heaviest: AccountFigures | None
@@ -105,12 +109,14 @@ def figures(records: Sequence[RunRecord], classes: Sequence[str], days: float = 
         seeds=len(records),
         utilisation=fmean(one.utilisation(days) for one in records),
         calibrated_utilisation=fmean(one.calibrated_utilisation for one in records),
-        overhead=fmean(one.overhead_s / (one.slots * one.makespan_s) for one in records),
+        overhead=fmean(one.share(one.overhead_s) for one in records),
+        closed=fmean(one.share(one.closed_s) for one in records),
         makespan_s=fmean(one.makespan_s for one in records),
         against_bound=fmean(bound) if bound else None,
         shots_counted=sum(one.shots_counted for one in records),
         shots_repeated=sum(one.shots_delivered - one.shots_counted for one in records),
         tasks_failed=sum(one.tasks_failed for one in records),
+        tasks_left=sum(one.tasks_left for one in records),
         refusals=sum(one.refusals for one in records),
         classes=tuple(_of_class(records, name) for name in names),
         heaviest=heaviest,

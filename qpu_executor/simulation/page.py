@@ -5,8 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from qpu_executor.simulation import charts, gantt
-from qpu_executor.simulation.baselines import EXCLUSIVE
-from qpu_executor.simulation.report import seeds_line
+from qpu_executor.simulation.report import notes, seeds_line
 from qpu_executor.simulation.results import Results, ScenarioResult
 from qpu_executor.simulation.tables import (
     TextTable,
@@ -29,7 +28,7 @@ th { text-align: left; border-bottom: 2px solid #22272e; padding: .3rem .6rem .3
      vertical-align: bottom; }
 td { border-bottom: 1px solid #e3e6ea; padding: .25rem .6rem .25rem 0;
      font-variant-numeric: tabular-nums; }
-td:first-child { white-space: nowrap; }
+td:nth-child(-n+2) { white-space: nowrap; }
 td.met { color: #2b7a46; } td.missed { color: #b3262c; font-weight: 600; }
 """
 
@@ -40,6 +39,8 @@ def html(results: Results, tested: str) -> str:
     if results.aims:
         parts += ["<h2>Aims</h2>", _table(aim_table(results))]
     for one in results.scenarios:
+        if one.scenario.title != results.title:
+            parts.append(f"<h2>{escape(one.scenario.title)}</h2>")
         parts += _scenario(one, tested)
     parts += ["<h2>Policies</h2>", _table(policy_table(results))]
     return (
@@ -51,7 +52,7 @@ def html(results: Results, tested: str) -> str:
 
 
 def _scenario(one: ScenarioResult, tested: str) -> list[str]:
-    parts = [f"<h2>{escape(one.scenario.title)}</h2>"]
+    parts = list[str]()
     if one.lanes:
         cut = any(lane.makespan_s > gantt.LONGEST_S for lane in one.lanes)
         until = "; the first 24 h" if cut else ""
@@ -65,7 +66,7 @@ def _scenario(one: ScenarioResult, tested: str) -> list[str]:
         if jobs is not None:
             parts += [f"<h3>Whose shots, job by job, under {escape(tested)}</h3>", jobs]
     parts += [
-        "<h3>Share of the calibrated time in shots</h3>",
+        "<h3>Share of the open time in shots</h3>",
         charts.utilisation(one),
         _table(qpu_table(one)),
         "<h3>Task delay</h3>",
@@ -83,9 +84,7 @@ def _scenario(one: ScenarioResult, tested: str) -> list[str]:
 
 def _how_to_read(one: ScenarioResult) -> str:
     words = "Bar: median to p95. Line: to p99. Dot and number: mean. Logarithmic."
-    if any(row.policy == EXCLUSIVE.name for row in one.rows):
-        words += f" Under {EXCLUSIVE.name} the jobs wait, not their tasks: see their stretch."
-    return words
+    return " ".join([words, *notes(one)])
 
 
 def _note(words: str) -> str:

@@ -1,8 +1,13 @@
-"""The colours of job classes: the same in every picture of a report."""
+"""The colours of job classes and of closed QPUs: the same in every picture of a report."""
 
 from __future__ import annotations
 
+from qpu_executor.simulation.calibrating import CALIBRATION
+from qpu_executor.simulation.outages import MAINTENANCE, OUTAGE
 from qpu_executor.simulation.results import ScenarioResult
+
+CLOSED = {CALIBRATION: "#b9bec6", MAINTENANCE: "#848d99", OUTAGE: "#e3b1b1"}
+"""Of what a span of a closed QPU is called, in the order of a legend."""
 
 COLOURS = ("#2f6db3", "#e08a1e", "#3a9a5b", "#8a5cb8", "#c2484d", "#5f7d8c")
 

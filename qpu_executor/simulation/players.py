@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from qpu_executor.model.events import TaskSubmitted
 from qpu_executor.model.values import MICROSECONDS, Instant, TaskSpec
 from qpu_executor.scheduling.scheduler import Scheduler
 from qpu_executor.simulation.qpu_model import instant
 from qpu_executor.simulation.record import TaskOutcome
-from qpu_executor.simulation.stage import START_AT, Stage
+from qpu_executor.simulation.stage import Stage
 
 RETRY_S = 60.0
 """Seconds after which a user offers a task again that a limit refused."""
@@ -20,8 +21,9 @@ RETRY_S = 60.0
 class PlayedTask:
     """A task that hasn't ended. `owner`: whose it is, by number (a job, a recorded task).
 
-    `rate_hz`: shots a second that it really takes. `kind`: of job. `started_at`: when its
-    first chunk was sent.
+    `rate_hz`: shots a second that it really takes; `rates_hz`: on QPUs where it differs.
+    `kind`: of job. `started_at`: when its first chunk was sent, to a QPU that takes `setup_s`
+    before a task.
     """
 
     spec: TaskSpec
@@ -31,6 +33,8 @@ class PlayedTask:
     ready_at: Instant
     shots_left: int
     started_at: Instant | None = None
+    setup_s: float = 0.0
+    rates_hz: Mapping[str, float] = field(default_factory=dict)
 
 
 class Players(ABC):
@@ -65,7 +69,7 @@ class Players(ABC):
         spec, now = task.spec, self._stage.now
         quantum_s = spec.shots / task.rate_hz
         wait_s = (task.started_at - task.ready_at) / MICROSECONDS
-        delay_s = (now - task.ready_at) / MICROSECONDS - quantum_s - self._setup_s
+        delay_s = (now - task.ready_at) / MICROSECONDS - quantum_s - task.setup_s
         self._stage.record.tasks.append(
             TaskOutcome(spec.job_class, spec.account, task.kind, wait_s, delay_s, quantum_s)
         )
@@ -85,5 +89,5 @@ class Players(ABC):
             return
         again_at = stage.now + instant(RETRY_S)
         if refusal.until is not None:
-            again_at = max(again_at, refusal.until - START_AT)
+            again_at = max(again_at, refusal.until - stage.start_at)
         stage.heap.push(again_at, self._offer, task)

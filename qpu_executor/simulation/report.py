@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from qpu_executor.simulation.results import Results
+from qpu_executor.model.events import WindowsChanged
+from qpu_executor.simulation.baselines import BASELINES, EXCLUSIVE
+from qpu_executor.simulation.results import Results, ScenarioResult
 from qpu_executor.simulation.tables import (
     TextTable,
     account_table,
@@ -17,7 +19,9 @@ def markdown(results: Results) -> str:
     """The whole report; ends in a newline."""
     parts = [f"# {results.title}", seeds_line(results)]
     for one in results.scenarios:
-        parts += [f"## {one.scenario.title}", _table(qpu_table(one)), _table(class_table(one))]
+        if one.scenario.title != results.title:
+            parts.append(f"## {one.scenario.title}")
+        parts += [_table(qpu_table(one)), _table(class_table(one)), *notes(one)]
         accounts = account_table(one)
         if accounts is not None:
             parts.append(_table(accounts))
@@ -27,18 +31,38 @@ def markdown(results: Results) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def notes(one: ScenarioResult) -> list[str]:
+    """What has to be said where a baseline isn't to be compared figure by figure."""
+    names, found = {row.policy for row in one.rows}, []
+    if EXCLUSIVE.name in names:
+        words = (
+            f"Under {EXCLUSIVE.name} the jobs wait, not their tasks: see their delay and stretch."
+        )
+        found.append(words)
+    recorded = one.scenario.recording
+    told = recorded is not None and any(
+        isinstance(act.event, WindowsChanged) and act.event.windows for act in recorded.acts
+    )
+    if names & set(BASELINES) and (told or any(q.rules.windows for q in one.scenario.site.qpus)):
+        found.append(
+            "The baselines know no calendar: what they run when a window begins runs on, and"
+            " reservations keep nobody out."
+        )
+    return found
+
+
 def seeds_line(results: Results) -> str:
     """Which seeds, and what the words of the tables mean."""
     seeds = results.seeds
     which = f"{len(seeds)} seeds ({_range(seeds)}), pooled."
     if len(seeds) == 1:
         which = f"Seed {seeds[0]}."
-    if any(one.scenario.recording is not None for one in results.scenarios):
-        which = "Submissions and closings as they were recorded."
-    return (
-        f"{which} Wait: ready until the first chunk. Delay: ready until the end, less"
-        " shots and one set-up. Stretch: turnaround over the one alone on the QPU."
+    words = (
+        " Wait: ready until the first chunk. Delay: ready until the end, less shots and one set-up."
     )
+    if any(one.scenario.recording is not None for one in results.scenarios):
+        return f"What was asked, and what befell the QPUs, as recorded.{words}"
+    return f"{which}{words} Stretch: turnaround over the one alone on the QPU."
 
 
 def _range(seeds: tuple[int, ...]) -> str:

@@ -43,7 +43,7 @@ class Scenario:
         record = Rehearsal(jobs, policy, self.site, seed, spans_until_s=spans_until_s).run()
         if self.batch is not None and record.slots == 1:
             setup_s = self.site.setup_s
-            record.bound_s = shortest_makespan_s(jobs, setup_s, record.calibrating_s)
+            record.bound_s = shortest_makespan_s(jobs, setup_s, record.closed_s)
         return record
 
     def bound(self, seed: int) -> float | None:

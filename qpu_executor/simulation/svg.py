@@ -1,11 +1,10 @@
-"""The few SVG elements that the pictures need, and the colours of what isn't a job."""
+"""The few SVG elements that the pictures need, and the colours of their lines."""
 
 from __future__ import annotations
 
 import math
 from html import escape
 
-CALIBRATION = "#b9bec6"
 GRID, INK, FAINT = "#e3e6ea", "#22272e", "#6b7480"
 
 

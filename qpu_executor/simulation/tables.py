@@ -37,9 +37,10 @@ def qpu_table(result: ScenarioResult) -> TextTable:
     """What the QPU did under each policy; what never happened has no column."""
     columns: list[tuple[str, Callable[[Figures], str]]] = [
         ("policy", lambda row: row.policy),
-        ("in shots, % of calibrated time", lambda row: percent(row.calibrated_utilisation)),
+        ("in shots, % of open time", lambda row: percent(row.calibrated_utilisation)),
         ("in shots, % of all time", lambda row: percent(row.utilisation)),
         ("in set-ups, %", lambda row: percent(row.overhead)),
+        ("closed, %", lambda row: percent(row.closed)),
         ("makespan, h", lambda row: number(row.makespan_s / 3600, 2)),
     ]
     if result.scenario.batch is not None:
@@ -49,6 +50,8 @@ def qpu_table(result: ScenarioResult) -> TextTable:
         columns.append(("refused, offered again", lambda row: str(row.refusals)))
     if any(row.tasks_failed for row in result.rows):
         columns.append(("tasks failed", lambda row: str(row.tasks_failed)))
+    if any(row.tasks_left for row in result.rows):
+        columns.append(("left over", lambda row: str(row.tasks_left)))
     rows = [tuple(cell(row) for _, cell in columns) for row in result.rows]
     if result.bound is not None:
         blank = ("",) * (len(columns) - 2)
@@ -57,7 +60,7 @@ def qpu_table(result: ScenarioResult) -> TextTable:
 
 
 def class_table(result: ScenarioResult) -> TextTable:
-    """How long each class's tasks and jobs waited under each policy."""
+    """How long each class's tasks and jobs waited under each policy. A recording has no jobs."""
     head = (
         "policy",
         "class",
@@ -66,6 +69,7 @@ def class_table(result: ScenarioResult) -> TextTable:
         "job delay, h: mean / p95",
         "job stretch: mean / p95",
     )
+    columns = len(head) if result.scenario.recording is None else len(head) - 2
     rows = []
     for row in result.rows:
         for one in row.classes:
@@ -82,7 +86,7 @@ def class_table(result: ScenarioResult) -> TextTable:
                     _mean_p95(one.job_stretch, 2),
                 )
             )
-    return TextTable(head, tuple(rows))
+    return TextTable(head[:columns], tuple(row[:columns] for row in rows))
 
 
 def account_table(result: ScenarioResult) -> TextTable | None:

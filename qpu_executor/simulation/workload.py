@@ -11,7 +11,7 @@ names the same jobs for ever.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from statistics import fmean
 
@@ -32,7 +32,9 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class HybridJob:
-    """One job. `rate_hz`: shots a second of its programs."""
+    """One job. `rate_hz`: shots a second of its programs, which have all one register
+    `layout` (None: it doesn't matter).
+    """
 
     job_id: int
     job_class: str
@@ -41,6 +43,7 @@ class HybridJob:
     arrives_s: float
     rate_hz: float
     rounds: tuple[Round, ...]
+    layout: str | None = None
 
     @property
     def quantum_s(self) -> float:
@@ -85,19 +88,24 @@ class Flood:
 
 @dataclass(frozen=True, slots=True)
 class WorkloadModel:
-    """What jobs are like. `class_shares`: (class, share of the jobs), shares adding up to 1."""
+    """What jobs are like. `class_shares`: (class, share of the jobs), shares adding up to 1.
+
+    `layouts`: how many register layouts there are; 0: they don't matter.
+    """
 
     kinds: tuple[JobKind, ...] = HYBRID_KINDS
     class_shares: tuple[tuple[str, float], ...] = (("production", 0.3), ("development", 0.7))
     accounts: tuple[str, ...] = tuple(f"account-{i}" for i in range(10))
     rate_hz: tuple[float, float] = (1.0, 5.0)
     flood: Flood | None = None
+    layouts: int = 0
 
     def closed(self, seed: int, jobs: int) -> list[HybridJob]:
         """A batch of `jobs` jobs at 0, the kinds taking turns."""
         random = Random(seed)  # noqa: S311
         kinds = self.kinds
-        return [self._draw(random, i, kinds[i % len(kinds)]) for i in range(jobs)]
+        drawn = [self._draw(random, i, kinds[i % len(kinds)]) for i in range(jobs)]
+        return self._laid_out(seed, drawn)
 
     def open(self, seed: int, load: float, days: float) -> list[HybridJob]:
         """Poisson arrivals during `days` days whose shots take `load` of that time on average."""
@@ -107,7 +115,7 @@ class WorkloadModel:
         while True:
             at_s += random.expovariate(per_s)
             if at_s > days * DAY_S:
-                return jobs
+                return self._laid_out(seed, jobs)
             account = None if self.flood is None else self._flooding(random, self.flood)
             jobs.append(self._draw(random, len(jobs), None, at_s, account))
 
@@ -135,6 +143,13 @@ class WorkloadModel:
         rate_hz = random.uniform(*self.rate_hz)
         return HybridJob(job_id, job_class, kind.name, account, arrives_s, rate_hz, rounds)
 
+    def _laid_out(self, seed: int, jobs: list[HybridJob]) -> list[HybridJob]:
+        """With a layout each; drawn apart, so that the jobs are the same without."""
+        if not self.layouts:
+            return jobs
+        random = Random(f"layouts of {seed}")  # noqa: S311
+        return [replace(one, layout=f"layout-{random.randrange(self.layouts)}") for one in jobs]
+
     def _class(self, drawn: float) -> str:
         for name, share in self.class_shares[:-1]:
             if drawn < share:
@@ -156,14 +171,13 @@ def _round(random: Random, kind: JobKind) -> Round:
     return Round(think_s, shots, low if low == high else random.randint(low, high))
 
 
-def shortest_makespan_s(
-    jobs: Sequence[HybridJob], setup_s: float, calibrating_s: float = 0.0
-) -> float:
+def shortest_makespan_s(jobs: Sequence[HybridJob], setup_s: float, closed_s: float = 0.0) -> float:
     """No schedule of a closed batch on one QPU is shorter than this.
 
-    The QPU's work after the shortest lead-in, or the longest job alone.
+    The QPU's work and the time in which it was closed after the shortest lead-in, or the
+    longest job alone.
     """
     tasks = sum(one.width for job in jobs for one in job.rounds)
     work_s = sum(job.quantum_s for job in jobs) + setup_s * tasks
     lead_in_s = min(job.rounds[0].think_s for job in jobs)
-    return max(lead_in_s + work_s + calibrating_s, max(job.alone_s(setup_s) for job in jobs))
+    return max(lead_in_s + work_s + closed_s, max(job.alone_s(setup_s) for job in jobs))

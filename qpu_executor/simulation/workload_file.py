@@ -7,172 +7,50 @@ with file, line, key path and the nearest known name, all of them in one message
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Self
-
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from qpu_executor.documents.model import build
 from qpu_executor.documents.problems import Problems, suggestion
 from qpu_executor.documents.source import parse_mapping, read_text
 from qpu_executor.errors import ConfigError
-from qpu_executor.model.values import JobClass
+from qpu_executor.model.values import Instant, JobClass
 from qpu_executor.simulation.engine import SimulatedSite
-from qpu_executor.simulation.qpu_model import CalibrationLaw, QpuTiming
-from qpu_executor.simulation.scenario import Scenario
-from qpu_executor.simulation.workload import (
-    BALANCED,
-    CLASSICAL_HEAVY,
-    QUANTUM_HEAVY,
-    Flood,
-    JobKind,
-    WorkloadModel,
+from qpu_executor.simulation.qpu_model import (
+    BreakdownLaw,
+    CalibrationLaw,
+    QpuRules,
+    QpuTiming,
 )
+from qpu_executor.simulation.scenario import Scenario
+from qpu_executor.simulation.stage import START_AT
+from qpu_executor.simulation.workload_keys import Workload
 
 WHAT = "a workload file: arrivals or batch, job_classes, jobs, qpu"
 
 
-def _ascending(pair: tuple[float, float]) -> tuple[float, float]:
-    if pair[0] > pair[1]:
-        raise ValueError(f"the first of [{pair[0]:g}, {pair[1]:g}] is the larger one")
-    return pair
+def _no_rules(qpu: str, starts_on: str, days: float) -> QpuRules:
+    return QpuRules()
 
 
-Seconds = Annotated[float, Field(ge=0, le=1e7)]
-SecondsRange = Annotated[tuple[Seconds, Seconds], AfterValidator(_ascending)]
-Hertz = Annotated[float, Field(gt=0, le=1e6)]
-RateRange = Annotated[tuple[Hertz, Hertz], AfterValidator(_ascending)]
-Count = Annotated[int, Field(ge=1, le=10_000_000)]
-CountRange = Annotated[tuple[Count, Count], AfterValidator(_ascending)]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Arrivals(_Part):
-    """An open system: jobs arrive at random so that shots take `load` of the time."""
-
-    load: float = Field(gt=0, le=2)
-    days: float = Field(gt=0, le=366)
-
-
-class Batch(_Part):
-    """A closed batch: all jobs are there from the start, the kinds taking turns."""
-
-    jobs: int = Field(ge=1, le=10_000)
-
-
-class Jobs(_Part):
-    """A kind of job: ranges from which every round is drawn evenly.
-
-    `think_s`: classical seconds before each round; `shots`: of a task; `rounds`: of
-    a job; `width`: tasks submitted at once in each round (a scan has many).
-    """
-
-    think_s: SecondsRange
-    shots: CountRange
-    rounds: CountRange
-    width: CountRange = (1, 1)
-
-
-class FloodSettings(_Part):
-    """One of the accounts sends this share of the jobs."""
-
-    account: str
-    share: float = Field(gt=0, lt=1)
-
-
-class Calibration(_Part):
-    """When calibrations become due after the last one, and how long they take.
-
-    `announced`: true plans with them, so that no chunk runs across one; false lets them
-    come as a surprise that waits for the running chunk.
-    """
-
-    every_s: SecondsRange = (3600.0, 14_400.0)
-    lasts_s: SecondsRange = (300.0, 900.0)
-    announced: bool = True
-
-    @model_validator(mode="after")
-    def _leaves_time(self) -> Self:
-        if self.every_s[0] <= 0:
-            raise ValueError("every_s must be more than 0, or the QPU would only calibrate")
-        return self
-
-
-class Qpu(_Part):
-    """The QPU's timing. `names`: which of the site's QPUs take part (default: its first).
-
-    `setup_s`: before a task's first chunk; `resume_s`: before a task is taken up
-    again. `calibration: null` for none. `max_chunk_shots`: limit of the device.
-    """
-
-    names: list[str] | None = Field(default=None, min_length=1)
-    setup_s: Seconds = 2.0
-    resume_s: Seconds = 2.0
-    max_chunk_shots: Count | None = None
-    calibration: Calibration | None = Calibration()
-
-
-def _plain(kind: JobKind) -> Jobs:
-    return Jobs(think_s=kind.think_s, shots=kind.shots, rounds=kind.rounds, width=kind.width)
-
-
-class Workload(_Part):
-    """A whole workload file. `job_classes`: class -> share of the jobs, adding up to 1.
-
-    `accounts`: names, or how many. `jobs`: kind -> what it is like (default: the
-    three hybrid kinds). `shot_rate_hz`: of a job's programs. `seeds`: how many
-    draws of the load are rehearsed, beginning with `first_seed`.
-    """
-
-    title: str | None = None
-    arrivals: Arrivals | None = None
-    batch: Batch | None = None
-    job_classes: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(min_length=1)
-    accounts: Annotated[int, Field(ge=1, le=10_000)] | Annotated[list[str], Field(min_length=1)] = (
-        10
-    )
-    flood: FloodSettings | None = None
-    jobs: dict[str, Jobs] = Field(
-        default={one.name: _plain(one) for one in (QUANTUM_HEAVY, BALANCED, CLASSICAL_HEAVY)},
-        min_length=1,
-    )
-    shot_rate_hz: RateRange = (1.0, 5.0)
-    qpu: Qpu = Qpu()
-    seeds: int = Field(default=5, ge=1, le=1000)
-    first_seed: int = Field(default=0, ge=0, le=2**31)
-
-    def account_names(self) -> tuple[str, ...]:
-        """The accounts by name."""
-        if isinstance(self.accounts, int):
-            return tuple(f"account-{i}" for i in range(self.accounts))
-        return tuple(self.accounts)
-
-    def model(self) -> WorkloadModel:
-        """What its jobs are like."""
-        kinds = tuple(
-            JobKind(name, one.think_s, one.shots, one.rounds, one.width)
-            for name, one in self.jobs.items()
-        )
-        return WorkloadModel(
-            kinds=kinds,
-            class_shares=tuple(self.job_classes.items()),
-            accounts=self.account_names(),
-            rate_hz=self.shot_rate_hz,
-            flood=None if self.flood is None else Flood(self.flood.account, self.flood.share),
-        )
+def _any_day(day: str) -> Instant:
+    return START_AT
 
 
 @dataclass(frozen=True, slots=True)
 class KnownSite:
-    """What a workload file may name of the site that it is rehearsed for."""
+    """What a workload file may name of the site that it is rehearsed for.
+
+    `rules`: what the site says of a QPU, for a rehearsal that starts on a day (ISO 8601) and
+    in which jobs come for so many days. `begins`: when a day begins; raises ValueError for no
+    day.
+    """
 
     classes: tuple[JobClass, ...]
     qpus: tuple[str, ...]
+    rules: Callable[[str, str, float], QpuRules] = _no_rules
+    begins: Callable[[str], Instant] = _any_day
 
 
 def read_workload(path: Path, site: KnownSite) -> tuple[Workload, Scenario]:
@@ -202,6 +80,10 @@ def _check(found: Workload, site: KnownSite, problems: Problems) -> None:
     if abs(total - 1) > 1e-6:
         problems.add(("job_classes",), f"the shares add up to {total:g}, not to 1")
     _check_shots(found, site, problems)
+    try:
+        site.begins(found.starts_on)
+    except ValueError as error:
+        problems.add(("starts_on",), f"{found.starts_on} is no day: {error}")
     for i, qpu in enumerate(found.qpu.names or ()):
         if qpu not in site.qpus:
             text = f"the site has no QPU '{qpu}'{suggestion(qpu, site.qpus)}"
@@ -235,25 +117,46 @@ def _check_shots(found: Workload, site: KnownSite, problems: Problems) -> None:
 
 
 def _scenario(found: Workload, name: str, site: KnownSite) -> Scenario:
-    law = found.qpu.calibration
-    calibration = None if law is None else CalibrationLaw(law.every_s, law.lasts_s, law.announced)
-    timings = tuple(
-        QpuTiming(
-            qpu,
-            setup_s=found.qpu.setup_s,
-            resume_s=found.qpu.resume_s,
-            calibration=calibration,
-            max_chunk_shots=found.qpu.max_chunk_shots,
-            shot_rate_hz=sum(found.shot_rate_hz) / 2,
-        )
-        for qpu in dict.fromkeys(found.qpu.names or site.qpus[:1])
-    )
+    names = dict.fromkeys(found.qpu.names or site.qpus[:1])
     return Scenario(
         name,
         found.title or name,
         found.model(),
-        SimulatedSite(site.classes, timings),
+        SimulatedSite(
+            site.classes,
+            tuple(_timing(found, qpu, site) for qpu in names),
+            site.begins(found.starts_on),
+        ),
         batch=None if found.batch is None else found.batch.jobs,
         load=0.0 if found.arrivals is None else found.arrivals.load,
         days=0.0 if found.arrivals is None else found.arrivals.days,
+    )
+
+
+def _timing(found: Workload, name: str, site: KnownSite) -> QpuTiming:
+    """The file's own calibrations go before the site's plan."""
+    qpu, law, breakdowns = found.qpu, found.qpu.calibration, found.qpu.breakdowns
+    days = 0.0 if found.arrivals is None else found.arrivals.days
+    rules = site.rules(name, found.starts_on, days)
+    if "calibration" in qpu.model_fields_set:
+        rules = replace(rules, plan=None)
+    elif rules.plan is not None:
+        law = None
+    return QpuTiming(
+        name,
+        setup_s=qpu.setup_s,
+        resume_s=qpu.resume_s,
+        chunk_s=qpu.chunk_s,
+        layout_s=qpu.layout_s,
+        calibration=None
+        if law is None
+        else CalibrationLaw(law.every_s, law.lasts_s, law.announced),
+        max_chunk_shots=qpu.max_chunk_shots,
+        shot_rate_hz=sum(found.shot_rate_hz) / 2,
+        breakdowns=(
+            None
+            if breakdowns is None
+            else BreakdownLaw(breakdowns.mean_between_s, breakdowns.repair_s)
+        ),
+        rules=rules,
     )

@@ -29,6 +29,13 @@ class VirtualClock:
         """Microseconds since the epoch."""
         return self._now
 
+    @property
+    def next_at(self) -> Instant | None:
+        """When the first of those who sleep wants to be woken; None if nobody sleeps."""
+        while self._sleepers and self._sleepers[0][2].done():
+            heapq.heappop(self._sleepers)
+        return self._sleepers[0][0] if self._sleepers else None
+
     async def sleep_until(self, instant: Instant) -> None:
         """Return once the test has let the instant come."""
         if instant <= self._now:

@@ -9,14 +9,22 @@ import pytest
 
 from qpu_executor.errors import InternalError
 from qpu_executor.model.events import Event, TaskCancelAsked, TaskSubmitted, WokenUp
+from qpu_executor.model.states import WindowKind
+from qpu_executor.model.timing import CalibrationPlan, Window
 from qpu_executor.model.values import MICROSECONDS, Instant, JobClass
+from qpu_executor.model.values import MICROSECONDS as S
 from qpu_executor.scheduling.commands import Command
 from qpu_executor.scheduling.scheduler import Scheduler
 from qpu_executor.simulation.baselines import BASELINES, EXCLUSIVE, FIFO_POLLED, FIFO_WHOLE
 from qpu_executor.simulation.engine import Rehearsal, SimulatedSite
 from qpu_executor.simulation.heap import EventHeap
 from qpu_executor.simulation.policy import Policy
-from qpu_executor.simulation.qpu_model import CalibrationLaw, QpuTiming
+from qpu_executor.simulation.qpu_model import (
+    BreakdownLaw,
+    CalibrationLaw,
+    QpuRules,
+    QpuTiming,
+)
 from qpu_executor.simulation.record import ChunkSent, RunRecord
 from qpu_executor.simulation.shipped import BANDED
 from qpu_executor.simulation.stage import START_AT
@@ -223,6 +231,60 @@ def test_the_same_seed_gives_the_same_record_twice() -> None:
     assert play(jobs, BANDED, site, seed=7) != play(jobs, BANDED, site, seed=8)
 
 
+def test_a_breakdown_loses_the_running_chunk_and_closes_the_qpu_under_every_policy() -> None:
+    qpu = replace(QPU, breakdowns=BreakdownLaw(mean_between_s=200.0, repair_s=30.0))
+    site = SimulatedSite(CLASSES, (qpu,))
+    jobs = [job(0, Round(0.0, 400))]
+
+    records = [play(jobs, policy, site, seed=3) for policy in (BANDED, BANDED)]
+    fifo = play([job(0, Round(0.0, 20), Round(0.0, 20))], FIFO_WHOLE, site, seed=3)
+
+    outages = [one for one in records[0].spans if one.job_class == "outage"]
+    chunks = [one for one in records[0].spans if one.job_class == "development"]
+    assert records[0] == records[1]
+    assert outages
+    assert {round(one.ends_s - one.begins_s, 3) for one in outages} == {30.0}
+    for closed in outages:
+        assert not [
+            one for one in chunks if one.begins_s < closed.ends_s and one.ends_s > closed.begins_s
+        ]
+    assert records[0].shots_counted == 400
+    assert records[0].shots_delivered > 400
+    assert records[0].closed_s == pytest.approx(30.0 * len(outages))
+    first = [one for one in fifo.spans if one.job_class == "outage"][:1]
+    assert first == outages[: len(first)], "they don't depend on the policy"
+
+
+def test_changing_the_layout_takes_time_and_grouping_saves_it() -> None:
+    qpu = replace(QPU, layout_s=20.0)
+    grouped = replace(qpu, rules=QpuRules(group_tasks=5, group_s=1e6))
+    jobs = [
+        replace(job(n, Round(0.0, 50), arrives_s=0.1 * n), layout="ab"[n % 2]) for n in range(6)
+    ]
+
+    plain, together = (play(jobs, BANDED, SimulatedSite(CLASSES, (one,))) for one in (qpu, grouped))
+
+    assert plain.overhead_s == 6 * (2 + 20)
+    assert together.overhead_s == 6 * 2 + 2 * 20
+
+
+def test_a_window_of_the_site_is_planned_with_and_a_plan_kept_to() -> None:
+    maintenance = Window("w", WindowKind.MAINTENANCE, *(START_AT + at for at in (60 * S, 90 * S)))
+    plan = CalibrationPlan(200.0, 40.0)
+    site = SimulatedSite(
+        CLASSES, (replace(QPU, rules=QpuRules(plan=plan, windows=(maintenance,))),)
+    )
+
+    knowing = play([job(0, Round(0.0, 400))], BANDED, site)
+    other = play([job(0, Round(0.0, 50), Round(0.0, 350))], FIFO_WHOLE, site)
+
+    closed = [one[1:3] for one in knowing.spans if one.task_id is None]
+    assert closed[:2] == [(60.0, 90.0), (200.0, 240.0)]
+    assert knowing.shots_counted == 400
+    # Without a calendar both wait for the chunk: 50 shots until 52 s, 350 until 92 + 350 s.
+    assert [one[1:3] for one in other.spans if one.task_id is None] == [(404.0, 444.0)]
+
+
 class _Meddling(Scheduler):
     """Somebody cancels the first task that is submitted, at a given moment."""
 
@@ -249,7 +311,7 @@ def test_a_stopped_chunk_gives_its_shots_so_far_and_the_cancelled_task_frees_the
     assert record.shots_delivered == 28 + 10
     assert record.tasks_failed == 1
     assert record.makespan_s == pytest.approx(42.5)
-    assert record.chunks == [ChunkSent("qpu", 1, 0, 50), ChunkSent("qpu", 2, 0, 10)]
+    assert record.chunks == [ChunkSent("qpu", 1, 0, 50, 0), ChunkSent("qpu", 2, 0, 10, 0)]
 
 
 class _Deaf(Scheduler):

@@ -9,7 +9,7 @@ from qpu_executor.simulation.record import JobOutcome, RunRecord, TaskOutcome
 
 
 def record(seed: int, *delays: float, job_class: str = "a", account: str = "x") -> RunRecord:
-    made = RunRecord("p", seed, makespan_s=1000.0, useful_s=400.0, calibrating_s=200.0)
+    made = RunRecord("p", seed, makespan_s=1000.0, useful_s=400.0, closed_s=200.0)
     made.tasks = [TaskOutcome(job_class, account, "k", 0.0, delay, 10.0) for delay in delays]
     made.jobs = [JobOutcome(job_class, account, "k", 300.0, 100.0)]
     made.shots_delivered, made.shots_counted = 120, 100

@@ -10,14 +10,18 @@ from xml.etree import ElementTree
 
 import pytest
 
+from qpu_executor.model.states import WindowKind
+from qpu_executor.model.timing import Window
 from qpu_executor.simulation import charts, gantt
 from qpu_executor.simulation.baselines import EXCLUSIVE, FIFO_WHOLE, SHORT_FIRST
 from qpu_executor.simulation.grid import Setting, cells, play
 from qpu_executor.simulation.page import html
+from qpu_executor.simulation.qpu_model import QpuRules
 from qpu_executor.simulation.record import Span
 from qpu_executor.simulation.reference import aims, reference_scenarios
 from qpu_executor.simulation.report import markdown
 from qpu_executor.simulation.results import Aim, Results, gather
+from qpu_executor.simulation.stage import START_AT
 from qpu_executor.simulation.svg import round_step
 from qpu_executor.simulation.tables import number
 
@@ -185,3 +189,40 @@ def test_a_class_has_one_colour_in_every_picture(results: Results) -> None:
     colours = shown(gantt.comparison(closed))
     assert set(colours) == {"production", "development"}
     assert shown(charts.delays(closed)) == shown(charts.stretches(closed)) == colours
+
+
+def test_a_calibration_within_a_maintenance_window_cuts_no_part_of_it_off() -> None:
+    window = Span("q", 100.0, 200.0, None, None, "maintenance")
+    calibration = Span("q", 120.0, 130.0, None, None, "calibration")
+    again = Span("q", 110.0, 150.0, None, None, "maintenance")
+
+    assert gantt.merged([window, calibration]) == [window, calibration]
+    assert gantt.merged([again, window]) == [window]
+
+
+def test_times_of_a_short_rehearsal_are_told_in_minutes(results: Results) -> None:
+    closed = results.scenarios[0]
+    short = replace(
+        closed,
+        lanes=tuple(
+            replace(lane, makespan_s=1000.0, spans=lane.spans[:3]) for lane in closed.lanes
+        ),
+    )
+
+    assert re.search(r">[1-9]\d* h<", gantt.comparison(closed))
+    assert re.search(r">[1-9]\d* min<", gantt.comparison(short))
+    assert not re.search(r"> *\d+ h<", gantt.comparison(short))
+
+
+def test_baselines_that_ignore_a_window_are_said_to_do_so(results: Results) -> None:
+    window = Window("w", WindowKind.MAINTENANCE, START_AT, START_AT + 10)
+    closed = results.scenarios[0]
+    (qpu,) = closed.scenario.site.qpus
+    site = replace(closed.scenario.site, qpus=(replace(qpu, rules=QpuRules(windows=(window,))),))
+    told = replace(
+        results, scenarios=(replace(closed, scenario=replace(closed.scenario, site=site)),)
+    )
+
+    assert "The baselines know no calendar" in markdown(told)
+    assert "The baselines know no calendar" in html(told, FIFO_WHOLE.name)
+    assert "The baselines know no calendar" not in markdown(results)

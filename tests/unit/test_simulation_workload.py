@@ -102,4 +102,4 @@ def test_no_batch_is_shorter_than_its_work_or_its_longest_job() -> None:
     short = HybridJob(1, "c", "x", "a", 0.0, 1.0, (Round(5.0, 100),))
 
     assert shortest_makespan_s([long, short], setup_s=2.0) == 512
-    assert shortest_makespan_s([long, short], setup_s=2.0, calibrating_s=600) == 5 + 114 + 600
+    assert shortest_makespan_s([long, short], setup_s=2.0, closed_s=600) == 5 + 114 + 600

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from qpu_executor.cli.rehearsed_site import known_site
 from qpu_executor.errors import ConfigError
-from qpu_executor.model.values import JobClass
+from qpu_executor.model.values import MICROSECONDS, JobClass
+from qpu_executor.settings.site import parse_site, read_site
+from qpu_executor.simulation.qpu_model import BreakdownLaw
 from qpu_executor.simulation.scenario import Scenario
 from qpu_executor.simulation.workload import HYBRID_KINDS, Flood
 from qpu_executor.simulation.workload_file import KnownSite, parse_workload, read_workload
@@ -108,3 +112,73 @@ def test_all_problems_are_told_at_once() -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no\.yaml: there is no such workload file"):
         read_workload(tmp_path / "no.yaml", SITE)
+
+
+def test_layouts_breakdowns_and_overheads_can_be_given() -> None:
+    scenario = parse(
+        SMALL
+        + "layouts: 3\n"
+        + "qpu: {chunk_s: 0.5, layout_s: 20, breakdowns: {mean_between_s: 9000, repair_s: 600}}\n"
+    )
+
+    (qpu,) = scenario.site.qpus
+    assert (qpu.chunk_s, qpu.layout_s) == (0.5, 20.0)
+    assert qpu.breakdowns == BreakdownLaw(9000.0, 600.0)
+    jobs, without = scenario.jobs(1), parse(SMALL).jobs(1)
+    assert {one.layout for one in jobs} <= {"layout-0", "layout-1", "layout-2"}
+    assert len({one.layout for one in jobs}) > 1
+    assert [replace(one, layout=None) for one in jobs] == without
+
+
+SITE_FILE = """\
+default_class: development
+job_classes: {production: {priority: 300}, development: {priority: 100}}
+qpus:
+  alpha:
+    kind: simulated-qpu
+    calibration_plan: {period_s: 7200, length_s: 600}
+    layout_grouping: {chunks: 4, seconds: 300}
+    windows:
+      - {name: crew, at: "08:00", length_s: 3600, weekdays: [tuesday]}
+"""
+
+
+def test_windows_plan_and_grouping_are_those_of_the_site_file() -> None:
+    site = known_site(parse_site(SITE_FILE, "site.yaml"))
+
+    _, scenario = parse_workload(SMALL + "starts_on: 2026-11-24\n", "l.yaml", "l", site)
+
+    (qpu,) = scenario.site.qpus
+    first = qpu.rules.windows[0]
+    assert first.starts_at - scenario.site.start_at == 8 * 3600 * MICROSECONDS
+    assert qpu.rules.plan is not None
+    assert (qpu.rules.plan.period_s, qpu.calibration) == (7200.0, None)
+    assert qpu.spec(site_rules=True).group_tasks == 4
+    assert qpu.spec(site_rules=False).calibration is None
+
+
+def test_calibrations_of_the_file_go_before_the_plan_of_the_site() -> None:
+    site = known_site(parse_site(SITE_FILE, "site.yaml"))
+
+    _, scenario = parse_workload(SMALL + "qpu: {calibration: null}\n", "l.yaml", "l", site)
+
+    (qpu,) = scenario.site.qpus
+    assert (qpu.rules.plan, qpu.calibration) == (None, None)
+
+
+def test_the_example_of_a_rough_week_fits_the_site_to_rehearse_on() -> None:
+    site = known_site(read_site(EXAMPLE.parents[1] / "rehearsal.yaml"))
+
+    _, scenario = read_workload(EXAMPLE.with_name("rough-week.yaml"), site)
+
+    (qpu,) = scenario.site.qpus
+    assert (qpu.first_setup_s, qpu.layout_s) == (2.0, 15.0)
+    assert qpu.breakdowns == BreakdownLaw(43_200.0, 1800.0)
+    assert {one.layout for one in scenario.jobs(0)} == {f"layout-{n}" for n in range(4)}
+
+
+def test_a_day_that_isnt_one_is_refused_with_its_place() -> None:
+    site = known_site(parse_site(SITE_FILE, "site.yaml"))
+
+    with pytest.raises(ConfigError, match=r"l.yaml:3:\d+: starts_on: 2026-02-30 is no day"):
+        parse_workload(SMALL + "starts_on: 2026-02-30\n", "l.yaml", "l", site)

@@ -9,14 +9,17 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from qpu_executor.errors import StoreError
 from qpu_executor.manager.store.records import JournalRow
 from qpu_executor.manager.store.rows import JOURNAL
 from qpu_executor.manager.store.sqlite import APPLICATION_ID
+from qpu_executor.model.values import ChunkId
 
 _READ = f"SELECT {', '.join(JOURNAL.names)} FROM journal ORDER BY n"  # noqa: S608
+_READ_CHUNKS = "SELECT task_id, n, qpu FROM chunks"
 
 
 def read_journal(path: Path) -> Iterator[JournalRow]:
@@ -24,6 +27,15 @@ def read_journal(path: Path) -> Iterator[JournalRow]:
 
     Raises StoreError for a file that isn't there, isn't a store, or can't be read.
     """
+    return (JOURNAL.record(row) for row in _rows(path, _READ))
+
+
+def read_chunk_qpus(path: Path) -> dict[ChunkId, str]:
+    """Which QPU each chunk was sent to. Raises StoreError as `read_journal` does."""
+    return {ChunkId(task_id, n): qpu for task_id, n, qpu in _rows(path, _READ_CHUNKS)}
+
+
+def _rows(path: Path, query: str) -> Iterator[tuple[Any, ...]]:
     where = f"store {path}"
     if not path.is_file():
         raise StoreError(
@@ -35,7 +47,6 @@ def read_journal(path: Path) -> Iterator[JournalRow]:
             (found,) = connection.execute("PRAGMA application_id").fetchone()
             if found != APPLICATION_ID:
                 raise StoreError("this is not a manager's store", where=where)
-            for row in connection.execute(_READ):
-                yield JOURNAL.record(row)
+            yield from connection.execute(query)
     except sqlite3.Error as error:
         raise StoreError(f"it can't be read: {error}", where=where) from None
