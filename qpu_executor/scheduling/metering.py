@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from qpu_executor.model.values import Instant
+from qpu_executor.model.values import Instant, TaskSpec
 from qpu_executor.scheduling.admission import Limits
 from qpu_executor.scheduling.charging import ChargingTable, Ended
 from qpu_executor.scheduling.fair_share import UsageLedger
 from qpu_executor.scheduling.minimum_share import MinimumShares
 from qpu_executor.scheduling.queue import Queue
-from qpu_executor.scheduling.state import Chunk, Qpu, Task
+from qpu_executor.scheduling.state import Chunk, CoreState, Qpu, Task
 from qpu_executor.scheduling.warm_hold import WarmHold
 
 
@@ -22,12 +22,25 @@ class Meter:
         shares: MinimumShares,
         limits: Limits,
         queue: Queue,
+        state: CoreState,
     ) -> None:
         self.table = table
+        self._state = state
         self._usage = usage
         self._shares = shares
         self._limits = limits
         self._queue = queue
+
+    def expected_s(self, spec: TaskSpec, shots: int) -> float:
+        """Seconds that shots of a task are expected to be charged."""
+        first = self._state.qpus.get(spec.qpus[0])
+        return self.table.chunk_s(
+            Ended.FINISHED,
+            setup_s=0.0,
+            device_s=shots * self._state.shot_s(spec.shot_s, spec.qpus),
+            resumed=False,
+            emulated=first is not None and first.spec.emulated,
+        )
 
     def chunk_ended(
         self,

@@ -78,6 +78,11 @@ class Recorder:
             chunk.stop_asked = True
             self.commands.append(StopChunk(self.cause, chunk.id, chunk.qpu, reason))
 
+    def stop_noted(self, chunk: Chunk, why: str) -> None:
+        """The same, and the first reason goes on record with the chunk's end."""
+        chunk.note = chunk.note or why
+        self.stop(chunk, why)
+
     def discard(self, task: Task, reason: str) -> None:
         """What the task has counted so far counts no longer."""
         self.discarded.append(task)
