@@ -64,8 +64,8 @@ def room(task: Task, qpu: Qpu, now: Instant) -> int | Blocked | None:
 
     None: as many as it likes, no boundary is known.
     """
-    needs = task.bucket.needs
-    hold = qpu.hold
+    bucket = task.bucket
+    needs, hold = bucket.needs, qpu.hold
     if hold is not None and hold.on and needs.session_id != hold.session_id:
         detail = f"kept for session {hold.session_id}"
         return Blocked(WaitReason.RESERVATION, detail, hold.ends_at())
@@ -73,9 +73,9 @@ def room(task: Task, qpu: Qpu, now: Instant) -> int | Blocked | None:
         blocked = _other_epoch(task, qpu) or _epoch_too_short(task, qpu, now)
         if blocked is not None:
             return blocked
-    if needs.timeless and not qpu.windows and not qpu.calibration.concerns_planning:
+    if bucket.timeless and not qpu.windows and not qpu.calibration.concerns_planning:
         return None
-    edge = next_boundary(qpu, task.bucket, now)
+    edge = next_boundary(qpu, bucket, now)
     if edge is None:
         return None
     left_s = seconds_between(now, edge.at) - overhead_s(task, qpu)

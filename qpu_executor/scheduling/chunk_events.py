@@ -170,7 +170,7 @@ class ChunkEvents:
         charged_s = self._meter.chunk_ended(
             task, chunk, qpu, ended, setup_s=setup_s, device_s=device_s, now=now
         )
-        note = "; ".join(part for part in (reason, chunk.note) if part)
+        note = f"{reason}; {chunk.note}" if reason and chunk.note else reason or chunk.note
         self._recorder.chunk(chunk, state, counted=counted, reason=note, charged_s=charged_s)
         task.chunk = None
         del qpu.running[task.task_id]

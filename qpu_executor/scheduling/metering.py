@@ -58,10 +58,8 @@ class Meter:
         if taken_s <= 0.0:
             return 0.0
         bucket = task.bucket
-        if self._shares.any:
-            heads = self._queue.heads(qpu.spec.name, now, look_only=True)
-            waiting = [head[2].job_class.name for head in heads]
-            self._shares.chunk_ended(bucket.job_class.name, waiting, taken_s)
+        if self._shares.classes:
+            self._share(bucket.job_class.name, qpu.spec.name, taken_s, now)
         charged_s = self.table.chunk_s(
             ended,
             setup_s=setup_s,
@@ -73,10 +71,20 @@ class Meter:
             task.clock.charged_s += self.table.chunk_s(
                 ended, setup_s=0.0, device_s=device_s, resumed=False, emulated=qpu.spec.emulated
             )
-        self._limits.charge(task, charged_s, now)
+        if self._limits.active:
+            self._limits.charge(task, charged_s, now)
         if self._usage.charge(bucket.user, charged_s, now):
             self._queue.refresh(now)
         return charged_s
+
+    def _share(self, served: str, qpu: str, taken_s: float, now: Instant) -> None:
+        """Credit the classes that wanted the QPU's seconds, and debit the one that had them."""
+        wanting = [
+            name
+            for name in self._shares.classes
+            if name != served and self._queue.first(qpu, now, (name,), look_only=True)
+        ]
+        self._shares.chunk_ended(served, wanting, taken_s)
 
     def discarded(self, task: Task, now: Instant) -> None:
         """Give back what the table doesn't charge for shots that were discarded."""

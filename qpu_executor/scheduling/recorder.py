@@ -45,7 +45,8 @@ class Recorder:
     ) -> None:
         """Move a task."""
         self.story.move_task(self.cause, task.task_id, task.state, state)
-        self._limits.moved(task, task.state, state)
+        if self._limits.active:
+            self._limits.moved(task, task.state, state)
         task.state = state
         self.commands.append(
             SaveTask(self.cause, task.task_id, state, task.shots_done, error, permanent)

@@ -56,10 +56,11 @@ class Requirements(NamedTuple):
 class Bucket:
     """Tasks that only their own keys tell apart: same class, account, owner, requirements.
 
-    `user`: where its owner stands in the account's fair share (with `user.parent`, the
-    account). `heap`: entries of its queued tasks, and some stale ones. `queued`, `live`:
-    tasks that wait; tasks that haven't ended. `head`: its current place in the
-    QPUs' indexes, None where nothing waits.
+    `timeless`: nothing but the QPU's own boundaries binds its tasks. `user`: where its
+    owner stands in the account's fair share (with `user.parent`, the account). `heap`:
+    entries of its queued tasks, and some stale ones. `queued`, `live`: tasks that wait;
+    tasks that haven't ended. `head`: its current place in the QPUs' indexes, None where
+    nothing waits.
     """
 
     job_class: JobClass
@@ -71,6 +72,11 @@ class Bucket:
     queued: int = 0
     live: int = 0
     head: Head | None = None
+    timeless: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Remember what every decision asks."""
+        self.timeless = self.needs.timeless
 
 
 Head = tuple[Key, Entry, Bucket]
@@ -225,7 +231,8 @@ class Qpu:
     @property
     def has_room(self) -> bool:
         """Takes a new chunk, once its calibration and its windows allow one."""
-        return self.up and len(self.running) < self.spec.slots
+        up = self.state is QpuState.UP and self.drained is None
+        return up and len(self.running) < self.spec.slots
 
     @property
     def rate_hz(self) -> float | None:

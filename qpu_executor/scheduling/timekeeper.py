@@ -124,12 +124,21 @@ class Timekeeper:
 
     def settle(self, now: Instant) -> None:
         """Stop what has come to its end, ask for calibrations, and fill what was touched."""
-        for task_id in self._to_limit:
-            self._end_of_limit(self._state.tasks.get(task_id), now)
-        self._to_limit.clear()
-        for name in self._to_examine:
-            self._examine(self._state.qpus[name], now)
-        self._to_examine.clear()
+        if self._to_limit or self._to_examine:
+            for task_id in self._to_limit:
+                self._end_of_limit(self._state.tasks.get(task_id), now)
+            self._to_limit.clear()
+            for name in self._to_examine:
+                self._examine(self._state.qpus[name], now)
+            self._to_examine.clear()
+        if self._due:
+            self._ask_what_is_due(now)
+        if self._placement.touched:
+            self._fill_touched(now)
+        if self._holding.any and self._holding.watch(now):
+            self._fill_touched(now)
+
+    def _ask_what_is_due(self, now: Instant) -> None:
         for name in tuple(self._due):
             qpu = self._state.qpus[name]
             if not calibration.wants_start(qpu.calibration, qpu.spec.calibration, now):
@@ -138,9 +147,6 @@ class Timekeeper:
                 del self._due[name]
                 qpu.calibration.asked = True
                 self._recorder.calibrate(name, qpu.calibration.due_reason)
-        self._fill_touched(now)
-        if self._holding.watch(now):
-            self._fill_touched(now)
 
     def _fill_touched(self, now: Instant) -> None:
         touched = self._placement.touched
