@@ -14,11 +14,11 @@ from qpu_executor.model.states import ChunkState, TaskState
 from qpu_executor.model.timing import Instant
 from qpu_executor.model.values import ChunkId
 from qpu_executor.scheduling.charging import how_it_ended
-from qpu_executor.scheduling.chunking import measured_shot_s
 from qpu_executor.scheduling.holding import Holding
 from qpu_executor.scheduling.metering import Meter
 from qpu_executor.scheduling.placement import Placement
 from qpu_executor.scheduling.recorder import Recorder
+from qpu_executor.scheduling.shot_times import note_chunk
 from qpu_executor.scheduling.state import Chunk, CoreState, Qpu, Task
 from qpu_executor.scheduling.timekeeper import Timekeeper
 
@@ -121,7 +121,7 @@ class ChunkEvents:
         qpu, chunk = self._end_chunk(
             task, state, counted, "", now, device_s=device_s, setup_s=setup_s
         )
-        qpu.shot_s = measured_shot_s(qpu.shot_s, shots, device_s)
+        note_chunk(task, qpu, shots, device_s)
         task.shots_done += counted
         if counted:
             task.faults = 0

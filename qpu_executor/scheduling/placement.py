@@ -11,10 +11,12 @@ from qpu_executor.scheduling.admission import Limits
 from qpu_executor.scheduling.agenda import Agenda
 from qpu_executor.scheduling.boundaries import Blocked, next_boundary, room
 from qpu_executor.scheduling.chunking import chunk_shots
+from qpu_executor.scheduling.finishing import best_of
 from qpu_executor.scheduling.gates import Gates
 from qpu_executor.scheduling.minimum_share import MinimumShares
 from qpu_executor.scheduling.queue import Queue
 from qpu_executor.scheduling.recorder import Recorder
+from qpu_executor.scheduling.shot_times import cutting_rate_hz
 from qpu_executor.scheduling.state import Chunk, CoreState, Head, Passed, Qpu, Task, TaskClock
 
 
@@ -148,7 +150,8 @@ class Placement:
     def fill(self, names: Iterable[str], now: Instant) -> None:
         """Give the room of these QPUs to the waiting tasks that go first.
 
-        A task that several of them could take goes to the one that it names first.
+        A task that several of them could take goes to the one where it is expected to be
+        done first.
         """
         qpus = self._state.qpus
         if self._limits.freed:
@@ -177,13 +180,14 @@ class Placement:
             self.touched.update(dict.fromkeys(bucket.needs.qpus))
 
     def _choose(self, task: Task, free: list[Qpu], now: Instant) -> Qpu:
-        """The QPU that the task names first, of those with room on which it may start now."""
-        by_name = {qpu.spec.name: qpu for qpu in free}
-        return next(
-            by_name[name]
-            for name in task.bucket.needs.qpus
-            if name in by_name and self._queue.blocked(task, name, now) is None
-        )
+        """Where the task is expected to be done first, of the QPUs with room that may take it."""
+        names = task.bucket.needs.qpus
+        may_take = [
+            qpu
+            for qpu in free
+            if qpu.spec.name in names and self._queue.blocked(task, qpu.spec.name, now) is None
+        ]
+        return may_take[0] if len(may_take) == 1 else best_of(task, may_take, now)
 
     def _leave_order(self, task: Task, now: Instant, *, lined_up: bool) -> None:
         task.entry = None
@@ -269,7 +273,7 @@ class Placement:
             task.remaining,
             divisible=task.divisible,
             chunk_s=task.bucket.job_class.chunk_s,
-            rate_hz=qpu.rate_hz,
+            rate_hz=cutting_rate_hz(task, qpu),
             qpu=qpu.spec,
             fits=fits,
         )

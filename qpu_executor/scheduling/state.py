@@ -124,6 +124,13 @@ class TaskClock:
     charged_s: float = 0.0
 
 
+class Measured(NamedTuple):
+    """Seconds a shot of a task took lately on a QPU, by name."""
+
+    qpu: str
+    shot_s: float
+
+
 class Hints(NamedTuple):
     """What a policy may want to know of a task, as in its `TaskSpec`; few tasks have it."""
 
@@ -139,7 +146,8 @@ class Task:
     `entry`: its place in the order, frozen when it became ready (kept while it
     runs; None while it is held or deferred). `ready_at`: when it last became ready (0: not
     yet). `work_s`: seconds of QPU time that it was expected to need still, then.
-    `clock`: None for most tasks, which wish nothing about time.
+    `clock`: None for most tasks, which wish nothing about time. `measured`: None until
+    one of its chunks has ended.
     """
 
     task_id: int
@@ -160,6 +168,7 @@ class Task:
     hints: Hints | None = None
     ready_at: Instant = 0
     clock: TaskClock | None = None
+    measured: Measured | None = None
 
     @property
     def layout(self) -> str | None:

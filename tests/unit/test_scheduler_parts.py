@@ -18,12 +18,13 @@ from qpu_executor.model.events import (
 )
 from qpu_executor.model.states import ChunkState, QpuState, TaskState, WaitReason
 from qpu_executor.model.values import ChunkId, Instant, JobClass, QpuSpec
-from qpu_executor.scheduling.chunking import chunk_shots, measured_shot_s
+from qpu_executor.scheduling.chunking import chunk_shots
 from qpu_executor.scheduling.commands import StartChunk
 from qpu_executor.scheduling.explain import Waiting
 from qpu_executor.scheduling.ordering import Priority
 from qpu_executor.scheduling.restore import StoredChunk
 from qpu_executor.scheduling.scheduler import Scheduler
+from qpu_executor.scheduling.shot_times import measured_shot_s
 from qpu_executor.scheduling.state import Bucket, Key
 from qpu_executor.scheduling.transitions import CHUNK_MOVES, TASK_MOVES, Story, state_diagram
 from qpu_executor.testing.core_driver import CoreDriver, task_spec

@@ -367,14 +367,6 @@ def test_several_slots_run_several_tasks_but_one_chunk_of_each(site: CoreDriver)
     assert site.busy("beta") == 2
 
 
-def test_task_takes_the_free_qpu_that_it_names_first(site: CoreDriver) -> None:
-    site.post(QpuRegistered(QpuSpec("beta", shot_rate_hz=1.0)))
-    both = TaskSubmitted(task_spec(1, qpus=("beta", "alpha")))
-    assert starts(site.post(both)) == [(1, 0, "beta", 0, 10)]
-    second = TaskSubmitted(task_spec(2, qpus=("beta", "alpha")))
-    assert starts(site.post(second)) == [(2, 0, "alpha", 0, 50)]
-
-
 def test_qpu_with_fewer_slots_than_chunks_lets_them_end(site: CoreDriver) -> None:
     site.post(QpuRegistered(QpuSpec("alpha", slots=2, shot_rate_hz=5.0)))
     site.post(*(TaskSubmitted(task_spec(i, shots=50)) for i in (1, 2, 3)))

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from qpu_executor.model.states import QpuState, WaitReason
 from qpu_executor.model.timing import CalibrationPlan, Instant, after, seconds_between
-from qpu_executor.scheduling.boundaries import SAFETY
 from qpu_executor.scheduling.explain import QpuView, Waiting
 from qpu_executor.scheduling.lineup import Lineup
+from qpu_executor.scheduling.shot_times import SAFETY
 
 IN_LINE = (WaitReason.PRIORITY, WaitReason.RESOURCES)
 
