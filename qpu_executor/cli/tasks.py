@@ -12,6 +12,7 @@ import typer
 from qpu_executor.cli.connecting import JsonOption, ManagerOption, connected, managers_now, say
 from qpu_executor.cli.explain_text import estimate_text
 from qpu_executor.cli.program_file import read_program
+from qpu_executor.cli.requirements import DeviceOption, RequireOption, requirements
 from qpu_executor.cli.tables import clock, table
 from qpu_executor.cli.task_text import detail_text
 from qpu_executor.cli.wishes import (
@@ -57,6 +58,8 @@ def submit(
     on_recalibration: OnRecalibrationOption = None,
     max_calibration_age: MaxAgeOption = None,
     min_quality: QualityOption = None,
+    device: DeviceOption = None,
+    require: RequireOption = None,
     test_only: Annotated[
         bool, typer.Option("--test-only", help="Say what would become of it; submit nothing.")
     ] = False,
@@ -77,6 +80,8 @@ def submit(
             name=name or program.stem,
             key=key,
             held=held,
+            device=device,
+            require=requirements(require),
             **wishes(
                 lambda: managers_now(client),
                 begin=begin,

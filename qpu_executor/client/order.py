@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, cast
+from typing import Any, Literal, cast
 from uuid import uuid4
 
 from pydantic import ValidationError
@@ -13,7 +14,7 @@ from qpu_executor.errors import RequestRefused
 from qpu_executor.model.states import OnRecalibration
 from qpu_executor.model.timing import Dependency
 from qpu_executor.programs.program import Program
-from qpu_executor.wire.tasks import DependencyWish, TaskRequest
+from qpu_executor.wire.tasks import DependencyWish, NeedsIn, TaskRequest
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,10 @@ class TaskOrder:
     `max_calibration_age_s`: chunks end at most this long after a calibration.
     `min_quality`: least quality that the QPU has to have reported. `deadline_at`: when
     it is wanted. `shot_s`: expected seconds a shot; the QPU's rate if None.
+
+    `device`: any QPU that is this device, by name. `require`: what the QPU has to have:
+    `min_qubits`, `dimensions`, `channels` (ids), `min_sequence_s`, `min_shot_rate_hz`,
+    `emulated` (False: hardware only).
     """
 
     program: Program
@@ -54,6 +59,8 @@ class TaskOrder:
     min_quality: float | None = None
     deadline_at: datetime | None = None
     shot_s: float | None = None
+    device: str | None = None
+    require: Mapping[str, Any] | None = None
 
 
 def to_request(order: TaskOrder, session: str | None) -> TaskRequest:
@@ -91,6 +98,8 @@ def to_request(order: TaskOrder, session: str | None) -> TaskRequest:
             min_quality=order.min_quality,
             deadline_at=order.deadline_at,
             shot_s=order.shot_s,
+            device=order.device,
+            require=cast(NeedsIn | None, order.require),
         )
     except ValidationError as invalid:
         first = invalid.errors()[0]

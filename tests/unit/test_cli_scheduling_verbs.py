@@ -251,6 +251,8 @@ def test_submit_test_only_hands_over_every_wish_on_the_managers_clock(
         *("--begin", "now+1h", "--deadline", "2026-11-23T00:00Z", "--time-limit", "5:00"),
         *("--depends-on", "3:4", "--depends-on", "afterany:5", "--on-recalibration", "restart"),
         *("--max-calibration-age", "2h", "--min-quality", "0.9"),
+        *("--device", "AnalogDevice", "--require", "hardware,min-qubits=50"),
+        *("--require", "channel=rydberg_local", "--require", "min-shot-rate=0.5"),
     )
     assert (code, err) == (0, "")
     assert "estimate for 100 shots" in out
@@ -261,6 +263,13 @@ def test_submit_test_only_hands_over_every_wish_on_the_managers_clock(
     assert sent["depends_on"][2]["kind"] == "afterany"
     numbers = ("time_limit_s", "max_calibration_age_s", "min_quality", "on_recalibration")
     assert [sent[name] for name in numbers] == [300, 7200, 0.9, "restart"]
+    assert sent["device"] == "AnalogDevice"
+    assert {name: value for name, value in sent["require"].items() if value is not None} == {
+        "min_qubits": 50,
+        "channels": ["rydberg_local"],
+        "min_shot_rate_hz": 0.5,
+        "emulated": False,
+    }
     assert "POST /v1/tasks" not in manager.asked
 
 
@@ -271,6 +280,9 @@ def test_submit_test_only_hands_over_every_wish_on_the_managers_clock(
         (["--time-limit", "long"], "--time-limit: 'long' is no time span"),
         (["--depends-on", "x"], "--depends-on: 'x' names no task"),
         (["--on-recalibration", "retry"], "restart"),
+        (["--require", "hardwear"], "is no requirement (did you mean 'hardware'?)"),
+        (["--require", "min-qubits=many"], "expected: min-qubits=NUMBER"),
+        (["--require", "min-qubits=0"], "require.min_qubits=0 is not possible"),
     ],
 )
 def test_wrong_wish_is_one_clear_message_and_exit_2(

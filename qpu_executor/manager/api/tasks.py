@@ -21,10 +21,12 @@ from qpu_executor.manager.api.views import chunk_out, history_out, optional_inst
 from qpu_executor.manager.service.orders import Answer, NewTask
 from qpu_executor.manager.store.records import TaskFilter, TaskRow
 from qpu_executor.manager.store.wishes import NO_WISHES, Wishes
+from qpu_executor.model.needs import QpuNeeds
 from qpu_executor.model.states import TaskState
 from qpu_executor.model.timing import Dependency
 from qpu_executor.programs.program import Program
 from qpu_executor.wire.tasks import (
+    NeedsIn,
     Problem,
     ProgramIn,
     ResultList,
@@ -226,7 +228,15 @@ def _wishes(task: TaskRequest) -> Wishes:
         min_quality=task.min_quality,
         deadline_at=optional_instant(task.deadline_at),
         shot_s=task.shot_s,
+        device=task.device,
+        require=_needs(task.require),
     )
+
+
+def _needs(asked: NeedsIn | None) -> QpuNeeds | None:
+    """None where nothing in particular is asked for."""
+    found = None if asked is None else QpuNeeds.of_values(asked.model_dump())
+    return found if found != QpuNeeds() else None
 
 
 def _item(asked: Context, one: Answer, key: str | None) -> SubmitItem:

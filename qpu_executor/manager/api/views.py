@@ -16,6 +16,7 @@ from qpu_executor.wire.site import CapacityOut, EventOut, QpuOut, SessionOut
 from qpu_executor.wire.tasks import (
     ChunkOut,
     DependencyWish,
+    NeedsWish,
     ResultOut,
     StateTime,
     TaskOut,
@@ -86,6 +87,8 @@ def _wishes_out(wishes: Wishes) -> WishesOut:
         min_quality=wishes.min_quality,
         deadline_at=optional_moment(wishes.deadline_at),
         shot_s=wishes.shot_s,
+        device=wishes.device,
+        require=None if wishes.require is None else NeedsWish(**wishes.require.values()),
     )
 
 

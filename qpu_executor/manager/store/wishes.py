@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from qpu_executor.model.needs import QpuNeeds
 from qpu_executor.model.states import DependencyKind, OnRecalibration
 from qpu_executor.model.timing import Dependency, Timing
 from qpu_executor.model.values import Instant
@@ -17,7 +18,8 @@ class Wishes:
 
     `begin_at`, `time_limit_s`, `depends_on`, `on_recalibration`, `max_calibration_age_s`,
     `min_quality`: as in `Timing`. `deadline_at`: when its user wants it done. `shot_s`:
-    seconds that a shot takes, as its user says.
+    seconds that a shot takes, as its user says. `device`: name of the device that its QPUs
+    have to be. `require`: what its QPUs have to have.
     """
 
     begin_at: Instant | None = None
@@ -28,6 +30,8 @@ class Wishes:
     min_quality: float | None = None
     deadline_at: Instant | None = None
     shot_s: float | None = None
+    device: str | None = None
+    require: QpuNeeds | None = None
 
     def __bool__(self) -> bool:
         """True if there is any wish."""
@@ -56,6 +60,8 @@ class Wishes:
             found["depends_on"] = [[one.task_id, one.kind.value] for one in self.depends_on]
         if "on_recalibration" in found:
             found["on_recalibration"] = self.on_recalibration.value
+        if self.require is not None:
+            found["require"] = self.require.values()
         return found
 
     @classmethod
@@ -69,6 +75,8 @@ class Wishes:
             for task_id, kind in found.get("depends_on", ())
         )
         found["on_recalibration"] = OnRecalibration(found.get("on_recalibration", "continue"))
+        if "require" in found:
+            found["require"] = QpuNeeds.of_values(found["require"])
         return cls(**found)
 
 
