@@ -68,7 +68,8 @@ def room(task: Task, qpu: Qpu, now: Instant) -> int | Blocked | None:
         blocked = _other_epoch(task, qpu) or _epoch_too_short(task, qpu, now)
         if blocked is not None:
             return blocked
-    if bucket.timeless and not qpu.windows and not qpu.calibration.concerns_planning:
+    state = qpu.calibration
+    if bucket.timeless and not qpu.windows and state.due_at is None and not state.running:
         return None
     edge = next_boundary(qpu, bucket, now)
     if edge is None:

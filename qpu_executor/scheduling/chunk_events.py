@@ -117,16 +117,17 @@ class ChunkEvents:
         now: Instant,
     ) -> None:
         """The chunk delivered shots: those that the task still needs count, the rest is surplus."""
-        counted = min(max(shots, 0), task.remaining)
+        remaining = task.remaining
+        counted = min(max(shots, 0), remaining)
         qpu, chunk = self._end_chunk(
             task, state, counted, "", now, device_s=device_s, setup_s=setup_s
         )
-        note_chunk(task, qpu, shots, device_s)
         task.shots_done += counted
+        note_chunk(task, qpu, shots, device_s)
         if counted:
             task.faults = 0
         self._time.chunk_ended(qpu, now)
-        if not task.remaining:
+        if counted == remaining and qpu.hold is not None:
             self._holding.begin_linger(task, qpu, now)
         self._placement.go_on(task, qpu, chunk, now)
 

@@ -2,13 +2,13 @@
 
 The manager saves every command of an event in one transaction and only then
 lets `StartChunk` and `StopChunk` reach a device. `cause` is the number of the
-event that led to the command (the core counts its events from 1). The two that nearly
+event that led to the command (the core counts its events from 1). Those that nearly
 every decision makes are named tuples: those are made in a third of the time.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from qpu_executor.model.states import ChunkState, TaskState
@@ -26,12 +26,10 @@ class SaveTask(NamedTuple):
     permanent: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class SaveChunk:
+class SaveChunk(NamedTuple):
     """Record a chunk's state. `shots_counted`: those that count for the task.
 
-    `charged_s`: seconds that its account was charged for it. It follows from the rest, and
-    takes no part in comparisons.
+    `charged_s`: seconds that its account was charged for it.
     """
 
     cause: int
@@ -39,7 +37,7 @@ class SaveChunk:
     state: ChunkState
     shots_counted: int = 0
     reason: str = ""
-    charged_s: float = field(default=0.0, compare=False)
+    charged_s: float = 0.0
 
 
 class StartChunk(NamedTuple):

@@ -35,13 +35,15 @@ def measured_shot_s(before: float | None, shots: int, device_s: float) -> float 
 
 
 def note_chunk(task: Task, qpu: Qpu, shots: int, device_s: float) -> None:
-    """A chunk has ended: remember how fast its task, and its QPU, were."""
+    """A chunk has ended: remember how fast its QPU was, and its task if that goes on."""
     if shots <= 0 or device_s <= 0.0:
+        return
+    qpu.shot_s = measured_shot_s(qpu.shot_s, shots, device_s)
+    if task.shots_done == task.shots:
         return
     known = task.measured
     before = known.shot_s if known is not None and known.qpu == qpu.spec.name else None
     shot_s = measured_shot_s(before, shots, device_s)
-    qpu.shot_s = measured_shot_s(qpu.shot_s, shots, device_s)
     if shot_s is not None and shot_s != before:
         task.measured = Measured(qpu.spec.name, shot_s)
 
@@ -71,7 +73,7 @@ def cutting_rate_hz(task: Task, qpu: Qpu) -> float | None:
     Before the first measurement what the task said is believed only where it makes the
     chunk shorter: users don't get long chunks by promising fast shots.
     """
-    own = own_shot_s(task, qpu)
+    own = None if task.measured is None else own_shot_s(task, qpu)
     if own is not None:
         return 1.0 / own
     rate_hz = qpu.rate_hz
