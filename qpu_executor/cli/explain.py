@@ -11,6 +11,7 @@ import typer
 from qpu_executor.cli.connecting import JsonOption, ManagerOption, connected, managers_now
 from qpu_executor.cli.explain_text import estimate_text, prio_text, shares_text, why_text
 from qpu_executor.cli.program_file import read_program
+from qpu_executor.cli.requirements import DeviceOption, RequireOption, requirements
 from qpu_executor.model.states import TaskState
 from qpu_executor.programs.pulser_sequence import to_program
 
@@ -62,12 +63,21 @@ def estimate(
         str | None, typer.Option("--class", "-c", help="Job class (`qpu info --classes`).")
     ] = None,
     qpu: Annotated[str | None, typer.Option(help="A QPU by name (`qpu info`).")] = None,
+    device: DeviceOption = None,
+    require: RequireOption = None,
     manager: ManagerOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what a task would need and when it would be done; submits nothing."""
     source = to_program(read_program(program))
     with connected(manager) as client:
-        found = client.estimate(source, shots, job_class=job_class, qpu=qpu)
+        found = client.estimate(
+            source,
+            shots,
+            job_class=job_class,
+            qpu=qpu,
+            device=device,
+            require=requirements(require),
+        )
         now = managers_now(client)
     print(found.model_dump_json() if as_json else estimate_text(found, shots, now))

@@ -8,7 +8,6 @@ manager fails (exit code 1: what was accepted is in the store).
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import logging
 import os
@@ -21,6 +20,7 @@ from typing import Annotated, Any
 
 import typer
 
+from qpu_executor.cli.collector import sparing_the_queue
 from qpu_executor.cli.server_parts import Parts, build_parts, missing_server_extra
 from qpu_executor.errors import ConfigError, OperatorError, QpuExecutorError
 from qpu_executor.settings import SiteSettings, embedded_site, read_site, state_directory
@@ -122,18 +122,18 @@ async def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     _watch_owner(loop, stop, owner_fd, owner_pid)
+    live = parts.manager.live
     async with parts.running() as urls:
-        # A full collection over a long queue would be a pause between two shots.
-        gc.freeze()
-        tell({"url": urls[0], "pid": os.getpid()})
-        log.info("listening on %s", ", ".join(urls))
-        waiters = [
-            asyncio.create_task(stop.wait()),
-            asyncio.create_task(parts.manager.loop.ended()),
-        ]
-        await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
-        for waiter in waiters:
-            waiter.cancel()
+        with sparing_the_queue(lambda: len(live)):
+            tell({"url": urls[0], "pid": os.getpid()})
+            log.info("listening on %s", ", ".join(urls))
+            waiters = [
+                asyncio.create_task(stop.wait()),
+                asyncio.create_task(parts.manager.loop.ended()),
+            ]
+            await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
+            for waiter in waiters:
+                waiter.cancel()
         log.info("stopping")
     if parts.manager.loop.failure is not None:
         raise parts.manager.loop.failure

@@ -77,9 +77,18 @@ def _wishes(wishes: WishesOut) -> list[str]:
         found.append(f"at most {duration(wishes.max_calibration_age_s)} after a calibration")
     if wishes.min_quality is not None:
         found.append(f"quality {wishes.min_quality:g} or better")
+    if wishes.device is not None:
+        found.append(f"only on a {wishes.device}")
+    if wishes.require is not None:
+        needs = wishes.require.model_dump(exclude_defaults=True).items()
+        found.append("requires " + ", ".join(f"{name} {_plain(value)}" for name, value in needs))
     if wishes.shot_s is not None:
         found.append(f"{wishes.shot_s:g} s a shot expected")
     if wishes.stop_when is not None:
         rule = wishes.stop_when.model_dump(exclude_none=True)
         found.append(f"stop when {read_stop_rule(rule)}")
     return found
+
+
+def _plain(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

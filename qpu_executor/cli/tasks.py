@@ -12,6 +12,7 @@ import typer
 from qpu_executor.cli.connecting import JsonOption, ManagerOption, connected, managers_now, say
 from qpu_executor.cli.explain_text import estimate_text
 from qpu_executor.cli.program_file import read_program
+from qpu_executor.cli.requirements import DeviceOption, RequireOption, requirements
 from qpu_executor.cli.tables import clock, table
 from qpu_executor.cli.task_text import detail_text, early_stop_text
 from qpu_executor.cli.wishes import (
@@ -59,6 +60,8 @@ def submit(
     max_calibration_age: MaxAgeOption = None,
     min_quality: QualityOption = None,
     stop_when: StopOption = None,
+    device: DeviceOption = None,
+    require: RequireOption = None,
     test_only: Annotated[
         bool, typer.Option("--test-only", help="Say what would become of it; submit nothing.")
     ] = False,
@@ -79,6 +82,8 @@ def submit(
             name=name or program.stem,
             key=key,
             held=held,
+            device=device,
+            require=requirements(require),
             **wishes(
                 lambda: managers_now(client),
                 begin=begin,

@@ -15,7 +15,7 @@ from qpu_executor.model.states import OnRecalibration
 from qpu_executor.model.stopping import StopRule, read_stop_rule
 from qpu_executor.model.timing import Dependency
 from qpu_executor.programs.program import Program
-from qpu_executor.wire.tasks import DependencyWish, StopWhen, TaskRequest
+from qpu_executor.wire.tasks import DependencyWish, NeedsIn, StopWhen, TaskRequest
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,10 @@ class TaskOrder:
     `min_quality`: least quality that the QPU has to have reported. `deadline_at`: when
     it is wanted. `shot_s`: expected seconds a shot; the QPU's rate if None. `stop_when`:
     when fewer shots are enough (a mapping as in `model/stopping.py`).
+
+    `device`: any QPU that is this device, by name. `require`: what the QPU has to have:
+    `min_qubits`, `dimensions`, `channels` (ids), `min_sequence_s`, `min_shot_rate_hz`,
+    `emulated` (False: hardware only).
     """
 
     program: Program
@@ -58,6 +62,8 @@ class TaskOrder:
     deadline_at: datetime | None = None
     shot_s: float | None = None
     stop_when: StopRule | Mapping[str, Any] | None = None
+    device: str | None = None
+    require: Mapping[str, Any] | None = None
 
 
 def to_request(order: TaskOrder, session: str | None) -> TaskRequest:
@@ -99,6 +105,8 @@ def to_request(order: TaskOrder, session: str | None) -> TaskRequest:
             deadline_at=order.deadline_at,
             shot_s=order.shot_s,
             stop_when=None if rule is None else StopWhen(**rule),
+            device=order.device,
+            require=cast(NeedsIn | None, order.require),
         )
     except ValidationError as invalid:
         first = invalid.errors()[0]

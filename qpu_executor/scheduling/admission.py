@@ -100,6 +100,7 @@ class _Budget:
 
 class Limits:
     """Counts and budgets of users and accounts. `active`: something is limited at all.
+    `freed`: see `take_freed`.
 
     What isn't limited isn't counted; a change of the classes counts anew.
     """
@@ -120,7 +121,7 @@ class Limits:
         self._waiting: dict[_Place, int] = {}
         self._running: dict[_Place, int] = {}
         self._held_back: dict[_Place, dict[Bucket, None]] = {}
-        self._freed: list[Bucket] = []
+        self.freed: list[Bucket] = []
 
     def refusal(
         self, job_class: JobClass, account: str, owner: str, expected_s: float, now: Instant
@@ -195,7 +196,7 @@ class Limits:
         if old is TaskState.RUNNING:
             _add(self._running, place, -1)
             if self._held_back:
-                self._freed += self._held_back.pop(place, ())
+                self.freed += self._held_back.pop(place, ())
         elif old is not None:
             _add(self._waiting, place, -1)
         if new is TaskState.RUNNING:
@@ -221,9 +222,7 @@ class Limits:
 
     def take_freed(self) -> list[Bucket]:
         """The buckets that were held back by running tasks, and may not be any more."""
-        if not self._freed:
-            return self._freed
-        freed, self._freed = self._freed, []
+        freed, self.freed = self.freed, []
         return freed
 
     # -- inside -----------------------------------------------------------------------

@@ -38,7 +38,7 @@ class Agenda:
 
     def take(self, now: Instant) -> list[tuple[Instant, Subject]]:
         """Everything whose instant has come, in its order."""
-        taken = []
+        taken: list[tuple[Instant, Subject]] = []
         while self._heap and self._heap[0][0] <= now:
             at, _, subject = heappop(self._heap)
             self._known.discard((at, subject))

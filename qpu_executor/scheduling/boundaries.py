@@ -14,14 +14,9 @@ from qpu_executor.model.states import WaitReason
 from qpu_executor.model.timing import Instant, after, seconds_between
 from qpu_executor.scheduling.calibration import grace_ends_at
 from qpu_executor.scheduling.epochs import epoch_need_s
+from qpu_executor.scheduling.shot_times import planned_on
 from qpu_executor.scheduling.state import Bucket, Qpu, Task
 from qpu_executor.scheduling.windows import REASONS, next_window
-
-SAFETY = 1.2
-"""Planned seconds for each expected one: shots of one program differ by some per cent."""
-
-ASSUMED_SHOT_S = 4.0
-"""Seconds a shot while nothing is known: neutral-atom QPUs take 0.1 to 4 s for one."""
 
 
 class Boundary(NamedTuple):
@@ -64,8 +59,8 @@ def room(task: Task, qpu: Qpu, now: Instant) -> int | Blocked | None:
 
     None: as many as it likes, no boundary is known.
     """
-    needs = task.bucket.needs
-    hold = qpu.hold
+    bucket = task.bucket
+    needs, hold = bucket.needs, qpu.hold
     if hold is not None and hold.on and needs.session_id != hold.session_id:
         detail = f"kept for session {hold.session_id}"
         return Blocked(WaitReason.RESERVATION, detail, hold.ends_at())
@@ -73,13 +68,14 @@ def room(task: Task, qpu: Qpu, now: Instant) -> int | Blocked | None:
         blocked = _other_epoch(task, qpu) or _epoch_too_short(task, qpu, now)
         if blocked is not None:
             return blocked
-    if needs.timeless and not qpu.windows and not qpu.calibration.concerns_planning:
+    state = qpu.calibration
+    if bucket.timeless and not qpu.windows and state.due_at is None and not state.running:
         return None
-    edge = next_boundary(qpu, task.bucket, now)
+    edge = next_boundary(qpu, bucket, now)
     if edge is None:
         return None
     left_s = seconds_between(now, edge.at) - overhead_s(task, qpu)
-    fits = int(left_s / planned_shot_s(task.shot_s, qpu.rate_hz)) if left_s > 0.0 else 0
+    fits = int(left_s / planned_on(task, qpu)) if left_s > 0.0 else 0
     least = qpu.spec.min_chunk_shots if task.divisible else task.remaining
     if fits < max(1, least):
         return Blocked(edge.reason, edge.detail, edge.opens_at)
@@ -100,17 +96,6 @@ def overhead_s(task: Task, qpu: Qpu) -> float:
 def changes_layout(task: Task, qpu: Qpu) -> bool:
     """True if the QPU has to load another register layout for the task."""
     return task.layout is not None and task.layout != qpu.layout
-
-
-def planned_shot_s(hint_s: float | None, rate_hz: float | None) -> float:
-    """Seconds that are planned for a shot: the slower of hint and QPU, with the safety factor."""
-    slowest = max(hint_s or 0.0, 1.0 / rate_hz if rate_hz else 0.0)
-    return (slowest or ASSUMED_SHOT_S) * SAFETY
-
-
-def ends_by(task: Task, qpu: Qpu, shots: int, now: Instant) -> Instant:
-    """The planned upper bound of a chunk that starts now."""
-    return after(now, overhead_s(task, qpu) + shots * planned_shot_s(task.shot_s, qpu.rate_hz))
 
 
 # -- one boundary each -------------------------------------------------------------
@@ -177,7 +162,7 @@ def _epoch_too_short(task: Task, qpu: Qpu, now: Instant) -> Blocked | None:
         return None
     needs_s = epoch_need_s(
         task.remaining,
-        planned_shot_s(task.shot_s, qpu.rate_hz),
+        planned_on(task, qpu),
         chunk_s=task.bucket.job_class.chunk_s,
         qpu=qpu.spec,
     )

@@ -1,11 +1,8 @@
-"""How many shots a chunk gets, and how fast a QPU is. Pure functions."""
+"""How many shots a chunk gets. Pure."""
 
 from __future__ import annotations
 
 from qpu_executor.model.values import QpuSpec
-
-RATE_WEIGHT = 0.3
-"""Weight of the newest measurement: about the last six chunks count."""
 
 
 def chunk_shots(
@@ -54,14 +51,3 @@ def shots_to_judgement(shots_done: int, min_shots: int) -> int:
     if shots_done < min_shots:
         return min_shots - shots_done
     return max(min_shots, shots_done // 2)
-
-
-def measured_shot_s(before: float | None, shots: int, device_s: float) -> float | None:
-    """Seconds a shot, after a chunk of `shots` took `device_s` seconds on the device.
-
-    An exponentially weighted mean; a chunk without shots or duration says nothing.
-    """
-    if shots <= 0 or device_s <= 0.0:
-        return before
-    newest = device_s / shots
-    return newest if before is None else before + RATE_WEIGHT * (newest - before)

@@ -126,7 +126,7 @@ def _reason(state: CoreState, queue: Queue, task: Task, now: Instant) -> _Found:
         blocked = [queue.blocked(task, qpu.spec.name, now) for qpu in up]
         if all(blocked):
             return _soonest(up, blocked)
-        heads = [queue.best(qpu.spec.name, now) for qpu in up]
+        heads = [queue.first(qpu.spec.name, now, look_only=True) for qpu in up]
         first = any(head is not None and head[1] == task.entry for head in heads)
         return (WaitReason.RESOURCES if first else WaitReason.PRIORITY), "", None
     reasons = [(qpu, qpu.drained or qpu.reason) for qpu in qpus]

@@ -154,12 +154,14 @@ class UsageLedger:
             self._rebase(at)
             weight = 1.0
         lowered = False
-        added = seconds * weight
+        added, least = seconds * weight, self.rules.min_usage_s * weight
         node: Standing | None = user
         while node is not None:
+            siblings = node.siblings
             node.usage += added
-            node.siblings.usage += added
-            lowered |= self._judge(node, weight)
+            siblings.usage += added
+            if node.usage > least or siblings.raised:
+                lowered |= self._judge(node, weight)
             node = node.parent
         return rebased or lowered
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from qpu_executor.model.states import DependencyKind, TaskState
 from qpu_executor.model.timing import Instant
 from qpu_executor.scheduling.agenda import Agenda
-from qpu_executor.scheduling.state import Task
+from qpu_executor.scheduling.state import Task, TaskClock
 
 
 class Gates:
@@ -45,7 +45,8 @@ class Gates:
 
     def ended(self, task: Task, state: TaskState) -> tuple[list[Task], list[tuple[Task, str]]]:
         """A task has ended. Returns deferred tasks to look at again, and (task, why) to fail."""
-        self._unwatch(task)
+        if task.clock is not None:
+            self._unwatch(task, task.clock)
         freed: list[Task] = []
         doomed: list[tuple[Task, str]] = []
         for waiter_id in self._waiters.pop(task.task_id, ()):
@@ -59,10 +60,8 @@ class Gates:
                 freed.append(waiter)
         return freed, doomed
 
-    def _unwatch(self, task: Task) -> None:
-        if task.clock is None:
-            return
-        for other in task.clock.unmet:
+    def _unwatch(self, task: Task, clock: TaskClock) -> None:
+        for other in clock.unmet:
             self._waiters.get(other, {}).pop(task.task_id, None)
 
 

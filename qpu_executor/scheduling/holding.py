@@ -33,6 +33,11 @@ class Holding:
         self._meter = meter
         self._held: dict[str, None] = {}
 
+    @property
+    def any(self) -> bool:
+        """Whether a QPU may be kept for anybody."""
+        return bool(self._held)
+
     def watch(self, now: Instant) -> bool:
         """After each event: see to every QPU that may be kept. False: there is none."""
         watched = tuple(self._held)

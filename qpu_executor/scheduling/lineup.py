@@ -15,6 +15,7 @@ from itertools import islice
 from qpu_executor.model.states import TaskState
 from qpu_executor.model.values import Instant
 from qpu_executor.scheduling.queue import Queue
+from qpu_executor.scheduling.shot_times import expected_shot_s
 from qpu_executor.scheduling.state import Bucket, CoreState, Entry, Key, Task
 
 LOOKED_AT = 5000
@@ -131,12 +132,12 @@ def _remaining_s(state: CoreState, task: Task, *, to_the_end: bool = True) -> fl
 
 
 def _all_s(state: CoreState, task: Task) -> float | None:
-    if task.shot_s is not None:
-        return task.remaining * task.shot_s
-    qpus = (state.qpus.get(name) for name in task.bucket.needs.qpus)
-    rates = (qpu.rate_hz for qpu in qpus if qpu is not None)
-    rate = next((one for one in rates if one), None)
-    return None if rate is None else task.remaining / rate
+    known = task.measured
+    names = task.bucket.needs.qpus if known is None else (known.qpu, *task.bucket.needs.qpus)
+    qpus = (state.qpus.get(name) for name in names)
+    shot_s = (expected_shot_s(task, qpu) for qpu in qpus if qpu is not None)
+    first = next((one for one in shot_s if one is not None), task.shot_s)
+    return None if first is None else task.remaining * first
 
 
 def _ahead(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from qpu_executor.model.values import Instant
+from qpu_executor.model.values import Instant, TaskSpec
 from qpu_executor.scheduling.admission import Limits
 from qpu_executor.scheduling.charging import ChargingTable, Ended
 from qpu_executor.scheduling.fair_share import UsageLedger
 from qpu_executor.scheduling.minimum_share import MinimumShares
 from qpu_executor.scheduling.queue import Queue
-from qpu_executor.scheduling.state import Chunk, Qpu, Task
+from qpu_executor.scheduling.state import Chunk, CoreState, Qpu, Task
 from qpu_executor.scheduling.warm_hold import WarmHold
 
 
@@ -22,12 +22,25 @@ class Meter:
         shares: MinimumShares,
         limits: Limits,
         queue: Queue,
+        state: CoreState,
     ) -> None:
         self.table = table
+        self._state = state
         self._usage = usage
         self._shares = shares
         self._limits = limits
         self._queue = queue
+
+    def expected_s(self, spec: TaskSpec, shots: int) -> float:
+        """Seconds that shots of a task are expected to be charged."""
+        first = self._state.qpus.get(spec.qpus[0])
+        return self.table.chunk_s(
+            Ended.FINISHED,
+            setup_s=0.0,
+            device_s=shots * self._state.shot_s(spec.shot_s, spec.qpus),
+            resumed=False,
+            emulated=first is not None and first.spec.emulated,
+        )
 
     def chunk_ended(
         self,
@@ -45,10 +58,8 @@ class Meter:
         if taken_s <= 0.0:
             return 0.0
         bucket = task.bucket
-        if self._shares.any:
-            heads = self._queue.heads(qpu.spec.name, now, look_only=True)
-            waiting = [head[2].job_class.name for head in heads]
-            self._shares.chunk_ended(bucket.job_class.name, waiting, taken_s)
+        if self._shares.classes:
+            self._share(bucket.job_class.name, qpu.spec.name, taken_s, now)
         charged_s = self.table.chunk_s(
             ended,
             setup_s=setup_s,
@@ -60,10 +71,20 @@ class Meter:
             task.clock.charged_s += self.table.chunk_s(
                 ended, setup_s=0.0, device_s=device_s, resumed=False, emulated=qpu.spec.emulated
             )
-        self._limits.charge(task, charged_s, now)
+        if self._limits.active:
+            self._limits.charge(task, charged_s, now)
         if self._usage.charge(bucket.user, charged_s, now):
             self._queue.refresh(now)
         return charged_s
+
+    def _share(self, served: str, qpu: str, taken_s: float, now: Instant) -> None:
+        """Credit the classes that wanted the QPU's seconds, and debit the one that had them."""
+        wanting = [
+            name
+            for name in self._shares.classes
+            if name != served and self._queue.first(qpu, now, (name,), look_only=True)
+        ]
+        self._shares.chunk_ended(served, wanting, taken_s)
 
     def discarded(self, task: Task, now: Instant) -> None:
         """Give back what the table doesn't charge for shots that were discarded."""

@@ -14,7 +14,7 @@ time in which a class has no work earns it nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from qpu_executor.model.values import JobClass
 
@@ -23,22 +23,25 @@ DEFAULT_HORIZON_S = 1800.0
 
 
 class MinimumShares:
-    """The balances of the classes that have a minimum share."""
+    """The balances of the classes that have a minimum share.
+
+    `classes`: those that have one. `all_owed`: those that are owed QPU time, the one that
+    is owed the most first.
+    """
 
     def __init__(self, horizon_s: float = DEFAULT_HORIZON_S) -> None:
         self._horizon_s = horizon_s
         self._shares: dict[str, float] = {}
         self._balance: dict[str, float] = {}
+        self.classes: Sequence[str] = ()
+        self.all_owed: Sequence[str] = ()
 
-    def define(self, classes: Iterable[JobClass]) -> None:
+    def define(self, classes: Sequence[JobClass]) -> None:
         """The site's classes are now these; balances of classes that stay are kept."""
+        self.classes = [one.name for one in classes if one.min_share > 0.0]
         self._shares = {one.name: one.min_share for one in classes if one.min_share > 0.0}
         self._balance = {name: self._balance.get(name, 0.0) for name in self._shares}
-
-    @property
-    def any(self) -> bool:
-        """Whether any class has a minimum share."""
-        return bool(self._shares)
+        self._find_owed()
 
     def balance_s(self, job_class: str) -> float:
         """Seconds that a class is owed (negative: it had more); 0 for one without a share."""
@@ -53,12 +56,12 @@ class MinimumShares:
             elif name in waiting:
                 balance += share * seconds
             self._balance[name] = max(balance, -share * self._horizon_s)
+        self._find_owed()
 
     def owed(self, waiting: Iterable[str]) -> str | None:
         """Of these classes, the one that is owed the most; None if none is owed anything."""
-        found, most = None, 0.0
-        for name in waiting:
-            balance = self._balance.get(name, 0.0)
-            if balance > most:
-                found, most = name, balance
-        return found
+        return next((name for name in self.all_owed if name in waiting), None)
+
+    def _find_owed(self) -> None:
+        owed = [name for name, balance in self._balance.items() if balance > 0.0]
+        self.all_owed = sorted(owed, key=self._balance.__getitem__, reverse=True)

@@ -11,10 +11,12 @@ from qpu_executor.scheduling.admission import Limits
 from qpu_executor.scheduling.agenda import Agenda
 from qpu_executor.scheduling.boundaries import Blocked, next_boundary, room
 from qpu_executor.scheduling.chunking import chunk_shots, shots_to_judgement
+from qpu_executor.scheduling.finishing import best_of
 from qpu_executor.scheduling.gates import Gates
 from qpu_executor.scheduling.minimum_share import MinimumShares
 from qpu_executor.scheduling.queue import Queue
 from qpu_executor.scheduling.recorder import Recorder
+from qpu_executor.scheduling.shot_times import cutting_rate_hz
 from qpu_executor.scheduling.state import Chunk, CoreState, Head, Passed, Qpu, Task, TaskClock
 
 
@@ -91,7 +93,8 @@ class Placement:
             freed, doomed = self._gates.ended(ending, final)
             for other in freed:
                 self.look_again(other, now)
-            todo += [(other, TaskState.FAILED, reason, True) for other, reason in doomed]
+            if doomed:
+                todo += [(other, TaskState.FAILED, reason, True) for other, reason in doomed]
 
     def look_again(self, task: Task, now: Instant) -> None:
         """Let a deferred task line up, if nothing keeps it any more."""
@@ -151,12 +154,12 @@ class Placement:
     def fill(self, names: Iterable[str], now: Instant) -> None:
         """Give the room of these QPUs to the waiting tasks that go first.
 
-        A task that several of them could take goes to the one that it names first.
+        A task that several of them could take goes to the one where it is expected to be
+        done first.
         """
         qpus = self._state.qpus
-        for bucket in self._limits.take_freed():
-            self._queue.show(bucket, now)
-            self.touched.update(dict.fromkeys(bucket.needs.qpus))
+        if self._limits.freed:
+            self._show_freed(now)
         free = [qpu for name in dict.fromkeys(names) if (qpu := qpus.get(name)) and qpu.has_room]
         while free:
             first: tuple[bool, Head] | None = None
@@ -167,23 +170,28 @@ class Placement:
             if first is None:
                 return
             task = self._state.tasks[int(first[1][1][-1])]
-            qpu = self._choose(task, free, now)
+            qpu = free[0] if len(free) == 1 else self._choose(task, free, now)
             self._recorder.task(task, TaskState.RUNNING)
             self._queue.pull(task, now)
             self._send(task, qpu, now)
             if not qpu.has_room:
                 free.remove(qpu)
 
+    def _show_freed(self, now: Instant) -> None:
+        """Buckets that a limit held back may go on."""
+        for bucket in self._limits.take_freed():
+            self._queue.show(bucket, now)
+            self.touched.update(dict.fromkeys(bucket.needs.qpus))
+
     def _choose(self, task: Task, free: list[Qpu], now: Instant) -> Qpu:
-        """The QPU that the task names first, of those with room on which it may start now."""
-        if len(free) == 1:
-            return free[0]
-        by_name = {qpu.spec.name: qpu for qpu in free}
-        return next(
-            by_name[name]
-            for name in task.bucket.needs.qpus
-            if name in by_name and self._queue.blocked(task, name, now) is None
-        )
+        """Where the task is expected to be done first, of the QPUs with room that may take it."""
+        names = task.bucket.needs.qpus
+        may_take = [
+            qpu
+            for qpu in free
+            if qpu.spec.name in names and self._queue.blocked(task, qpu.spec.name, now) is None
+        ]
+        return may_take[0] if len(may_take) == 1 else best_of(task, may_take, now)
 
     def _leave_order(self, task: Task, now: Instant, *, lined_up: bool) -> None:
         task.entry = None
@@ -195,20 +203,21 @@ class Placement:
     def _next(self, qpu: Qpu, now: Instant) -> tuple[bool, Head] | None:
         """The head that goes first on a QPU: that of a class that is owed its minimum
         share (False), or else the first in the policy's order (True)."""
-        heads = self._queue.heads(qpu.spec.name, now)
-        if not heads:
-            return None
-        if self._shares.any:
-            owed = self._shares.owed([head[2].job_class.name for head in heads])
-            if owed is not None:
-                return False, next(head for head in heads if head[2].job_class.name == owed)
-        return True, self._grouped(qpu, min(heads), now)
+        name = qpu.spec.name
+        for owed in self._shares.all_owed:
+            head = self._queue.first(name, now, (owed,))
+            if head is not None:
+                return False, head
+        head = self._queue.first(name, now)
+        if head is not None and qpu.layout is not None:
+            head = self._grouped(qpu, head, qpu.layout, now)
+        return None if head is None else (True, head)
 
-    def _grouped(self, qpu: Qpu, head: Head, now: Instant) -> Head:
+    def _grouped(self, qpu: Qpu, head: Head, layout: str, now: Instant) -> Head:
         """An equal of the next in line that needs no change of layout, while it may pass."""
-        if qpu.layout is None or not self._may_be_passed(qpu, head, now):
+        if not self._may_be_passed(qpu, head, now):
             return head
-        return self._queue.equal_with_layout(qpu.spec.name, head, qpu.layout, now) or head
+        return self._queue.equal_with_layout(qpu.spec.name, head, layout, now) or head
 
     def _may_be_passed(self, qpu: Qpu, head: Head, now: Instant) -> bool:
         """True if the QPU would have to change its layout, and the bound isn't reached."""
@@ -235,25 +244,28 @@ class Placement:
         """
         if isinstance(room(task, qpu, now), Blocked):
             return False
-        heads = self._queue.heads(qpu.spec.name, now)
-        if not heads:
-            return True
-        own = task.bucket.job_class
-        owed = None
-        if self._shares.any:
-            names = [head[2].job_class.name for head in heads]
-            owed = self._shares.owed((own.name, *names))
-            if owed is not None and owed != own.name:
+        name, own = qpu.spec.name, task.bucket.job_class
+        rivals = [own.name]
+        for owed in self._shares.all_owed:
+            if owed == own.name:
+                break
+            if self._queue.first(name, now, (owed,)) is not None:
                 return False
-        by_right = owed is None and own.preemptible
-        rivals = (
-            head
-            for head in heads
-            if head[2].job_class.name == own.name or (by_right and head[2].job_class.may_preempt)
-        )
+        else:
+            if own.preemptible:
+                others = self._queue.classes(name)
+                rivals += [one.name for one in others if one.may_preempt and one is not own]
+        head = self._queue.first(name, now, rivals)
+        if head is None or self._queue.goes_before(task, head, now):
+            return True
+        if not qpu.spec.group_tasks:
+            return False
+        heads = [self._queue.first(name, now, (rival,)) for rival in rivals]
         return all(
-            self._queue.goes_before(task, head, now) or self._keeps_layout(task, qpu, head, now)
-            for head in rivals
+            head is None
+            or self._queue.goes_before(task, head, now)
+            or self._keeps_layout(task, qpu, head, now)
+            for head in heads
         )
 
     def _send(self, task: Task, qpu: Qpu, now: Instant) -> None:
@@ -266,7 +278,7 @@ class Placement:
             task.remaining,
             divisible=task.divisible,
             chunk_s=task.bucket.job_class.chunk_s,
-            rate_hz=qpu.rate_hz,
+            rate_hz=cutting_rate_hz(task, qpu),
             qpu=qpu.spec,
             fits=fits,
             judged=None if stop is None else shots_to_judgement(task.shots_done, stop.min_shots),

@@ -16,7 +16,7 @@ from qpu_executor.scheduling.commands import (
     StopChunk,
 )
 from qpu_executor.scheduling.state import Chunk, Task
-from qpu_executor.scheduling.transitions import Story
+from qpu_executor.scheduling.transitions import CHUNK_MOVES, TASK_MOVES, Story
 
 
 class Recorder:
@@ -49,9 +49,12 @@ class Recorder:
         permanent: bool = False,
         stopped_early: str | None = None,
     ) -> None:
-        """Move a task."""
-        self.story.move_task(self.cause, task.task_id, task.state, state)
-        self._limits.moved(task, task.state, state)
+        """Move a task. Raises InternalError for an illegal move."""
+        if state not in TASK_MOVES[task.state]:
+            raise self.story.illegal_task(task.task_id, task.state, state)
+        self.story.note((self.cause, task.task_id, state))
+        if self._limits.active:
+            self._limits.moved(task, task.state, state)
         task.state = state
         done = task.shots_done
         self.commands.append(
@@ -68,13 +71,15 @@ class Recorder:
         charged_s: float = 0.0,
     ) -> None:
         """Move a chunk that is out. `counted`: its shots that count."""
-        self.story.move_chunk(self.cause, chunk.id, chunk.state, state)
+        if state not in CHUNK_MOVES[chunk.state]:
+            raise self.story.illegal_chunk(chunk.id, chunk.state, state)
+        self.story.note((self.cause, chunk.id.task_id, state))
         chunk.state = state
         self.commands.append(SaveChunk(self.cause, chunk.id, state, counted, reason, charged_s))
 
     def start(self, chunk: Chunk, epoch: str | None) -> None:
         """Send a new chunk in the QPU's current epoch."""
-        self.story.move_chunk(self.cause, chunk.id, None, ChunkState.SENT)
+        self.story.note((self.cause, chunk.id.task_id, ChunkState.SENT))
         self.commands.append(
             StartChunk(self.cause, chunk.id, chunk.qpu, chunk.first_shot, chunk.shots, epoch)
         )
@@ -84,6 +89,11 @@ class Recorder:
         if not chunk.stop_asked:
             chunk.stop_asked = True
             self.commands.append(StopChunk(self.cause, chunk.id, chunk.qpu, reason))
+
+    def stop_noted(self, chunk: Chunk, why: str) -> None:
+        """The same, and the first reason goes on record with the chunk's end."""
+        chunk.note = chunk.note or why
+        self.stop(chunk, why)
 
     def discard(self, task: Task, reason: str) -> None:
         """What the task has counted so far counts no longer."""

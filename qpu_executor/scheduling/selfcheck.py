@@ -7,7 +7,8 @@ import math
 from qpu_executor.errors import InternalError
 from qpu_executor.model.states import TaskState
 from qpu_executor.model.values import Instant
-from qpu_executor.scheduling.queue import SLACK, Queue
+from qpu_executor.scheduling.buckets import SLACK
+from qpu_executor.scheduling.queue import Queue
 from qpu_executor.scheduling.state import CoreState, Head, Qpu, Task
 
 
@@ -89,12 +90,13 @@ def _check_buckets(state: CoreState, queue: Queue) -> None:
 def _check_indexes(state: CoreState, queue: Queue, now: Instant, *, settled: bool) -> None:
     buckets = [bucket for _, bucket in queue.buckets()]
     for name, qpu in state.qpus.items():
-        index = queue.index(name)
-        _require((index is not None) == qpu.up, "indexed exactly if UP", name)
-        if index is None:
+        shows = queue.index(name)
+        _require((shows is not None) == qpu.up, "indexed exactly if UP", name)
+        if shows is None:
             continue
-        parked = queue.parked(name)
+        index, parked = shows.heads(), shows.parked()
         size = len(index) + len(parked)
+        _require(size == shows.size, "miscounted heads", name)
         _require(size <= 2 * len(buckets) + SLACK, "too many stale heads", name)
         heads = [b.head for b in buckets if b.head is not None and name in b.needs.qpus]
         shown, aside = {id(head) for head in index}, {id(head) for head in parked}
@@ -119,7 +121,7 @@ def _check_indexes(state: CoreState, queue: Queue, now: Instant, *, settled: boo
                 and id(head) not in shown
                 and queue.blocked(state.tasks[int(head[1][-1])], name, now) is None
             ]
-        best = queue.best(name, now)
+        best = queue.first(name, now, look_only=True)
         first = min(((queue.key(head[2], now), head[1]) for head in heads), default=None)
         _require((None if best is None else best[:2]) == first, "the wrong task goes first", name)
         _require(not (settled and qpu.has_room and heads), "idle while a task waits", name)

@@ -56,10 +56,11 @@ class Requirements(NamedTuple):
 class Bucket:
     """Tasks that only their own keys tell apart: same class, account, owner, requirements.
 
-    `user`: where its owner stands in the account's fair share (with `user.parent`, the
-    account). `heap`: entries of its queued tasks, and some stale ones. `queued`, `live`:
-    tasks that wait; tasks that haven't ended. `head`: its current place in the
-    QPUs' indexes, None where nothing waits.
+    `timeless`: nothing but the QPU's own boundaries binds its tasks. `user`: where its
+    owner stands in the account's fair share (with `user.parent`, the account). `heap`:
+    entries of its queued tasks, and some stale ones. `queued`, `live`: tasks that wait;
+    tasks that haven't ended. `head`: its current place in the QPUs' indexes, None where
+    nothing waits.
     """
 
     job_class: JobClass
@@ -71,6 +72,11 @@ class Bucket:
     queued: int = 0
     live: int = 0
     head: Head | None = None
+    timeless: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Remember what every decision asks."""
+        self.timeless = self.needs.timeless
 
 
 Head = tuple[Key, Entry, Bucket]
@@ -130,6 +136,13 @@ class EarlyStop:
     reason: str = ""
 
 
+class Measured(NamedTuple):
+    """Seconds a shot of a task took lately on a QPU, by name."""
+
+    qpu: str
+    shot_s: float
+
+
 class Hints(NamedTuple):
     """What a policy may want to know of a task, as in its `TaskSpec`; few tasks have it."""
 
@@ -146,6 +159,8 @@ class Task:
     runs; None while it is held or deferred). `ready_at`: when it last became ready (0: not
     yet). `work_s`: seconds of QPU time that it was expected to need still, then.
     `clock`: None for most tasks, which wish nothing about time; so is `early_stop`.
+    `measured`: None until
+    one of its chunks has ended.
     """
 
     task_id: int
@@ -167,6 +182,7 @@ class Task:
     ready_at: Instant = 0
     clock: TaskClock | None = None
     early_stop: EarlyStop | None = None
+    measured: Measured | None = None
 
     @property
     def enough(self) -> str | None:
@@ -246,7 +262,8 @@ class Qpu:
     @property
     def has_room(self) -> bool:
         """Takes a new chunk, once its calibration and its windows allow one."""
-        return self.up and len(self.running) < self.spec.slots
+        up = self.state is QpuState.UP and self.drained is None
+        return up and len(self.running) < self.spec.slots
 
     @property
     def rate_hz(self) -> float | None:

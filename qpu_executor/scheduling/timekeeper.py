@@ -7,19 +7,8 @@ decided once the event is known.
 
 from __future__ import annotations
 
-from qpu_executor.errors import InternalError
-from qpu_executor.model.events import (
-    CalibrationDue,
-    CalibrationEnded,
-    CalibrationReported,
-    CalibrationStarted,
-    QpuDrained,
-    QpuResumed,
-    TaskStopAsked,
-    WindowsChanged,
-)
 from qpu_executor.model.states import QpuState, TaskState, WaitReason
-from qpu_executor.model.timing import QUALITY, Instant, after
+from qpu_executor.model.timing import Instant, after
 from qpu_executor.scheduling import calibration
 from qpu_executor.scheduling.agenda import Agenda
 from qpu_executor.scheduling.boundaries import next_boundary
@@ -28,12 +17,11 @@ from qpu_executor.scheduling.holding import Holding
 from qpu_executor.scheduling.placement import Placement
 from qpu_executor.scheduling.queue import Queue
 from qpu_executor.scheduling.recorder import Recorder
-from qpu_executor.scheduling.state import Chunk, CoreState, Qpu, Task
+from qpu_executor.scheduling.state import CoreState, Qpu, Task
 from qpu_executor.scheduling.windows import in_order
 
 FASTER = 0.9
 """A QPU whose seconds a shot fell below this part may fit what didn't fit before."""
-
 
 NO_EPOCH = -1
 """`epoch_n` of stored shots that aren't known to be of the current epoch."""
@@ -100,7 +88,7 @@ class Timekeeper:
             if task.chunk is not None:
                 task.chunk.epoch_n = NO_EPOCH
             else:
-                self._leave_epoch(task, self._state.qpus[clock.epoch[0]], now)
+                self.leave_epoch(task, self._state.qpus[clock.epoch[0]], now)
         self._back.clear()
         self._placement.touched.update(dict.fromkeys(self._state.qpus))
 
@@ -136,12 +124,21 @@ class Timekeeper:
 
     def settle(self, now: Instant) -> None:
         """Stop what has come to its end, ask for calibrations, and fill what was touched."""
-        for task_id in self._to_limit:
-            self._end_of_limit(self._state.tasks.get(task_id), now)
-        self._to_limit.clear()
-        for name in self._to_examine:
-            self._examine(self._state.qpus[name], now)
-        self._to_examine.clear()
+        if self._to_limit or self._to_examine:
+            for task_id in self._to_limit:
+                self._end_of_limit(self._state.tasks.get(task_id), now)
+            self._to_limit.clear()
+            for name in self._to_examine:
+                self._examine(self._state.qpus[name], now)
+            self._to_examine.clear()
+        if self._due:
+            self._ask_what_is_due(now)
+        if self._placement.touched:
+            self._fill_touched(now)
+        if self._holding.any and self._holding.watch(now):
+            self._fill_touched(now)
+
+    def _ask_what_is_due(self, now: Instant) -> None:
         for name in tuple(self._due):
             qpu = self._state.qpus[name]
             if not calibration.wants_start(qpu.calibration, qpu.spec.calibration, now):
@@ -150,9 +147,6 @@ class Timekeeper:
                 del self._due[name]
                 qpu.calibration.asked = True
                 self._recorder.calibrate(name, qpu.calibration.due_reason)
-        self._fill_touched(now)
-        if self._holding.watch(now):
-            self._fill_touched(now)
 
     def _fill_touched(self, now: Instant) -> None:
         touched = self._placement.touched
@@ -171,127 +165,42 @@ class Timekeeper:
             self._queue.unpark(qpu.spec.name, now)
             self._placement.touched[qpu.spec.name] = None
 
-    # -- events about QPUs -------------------------------------------------------------
+    # -- what events about QPUs ask for ---------------------------------------------------
 
-    def joined(self, qpu: Qpu, now: Instant) -> None:
-        """A QPU joined, or its specification (and so its plan) changed."""
-        calibration.join(qpu.calibration, qpu.spec.calibration, now)
-        self._calendar_changed(qpu, now)
-
-    def drained(self, event: QpuDrained) -> Qpu:
-        """Note the drain. Returns the QPU."""
-        qpu = self._state.known(event.qpu)
-        qpu.drained = event.reason or "drained"
-        return qpu
-
-    def resumed(self, event: QpuResumed) -> Qpu:
-        """Take the drain back. Returns the QPU."""
-        qpu = self._state.known(event.qpu)
-        qpu.drained = None
-        return qpu
-
-    def windows_changed(self, event: WindowsChanged, now: Instant) -> None:
-        """Plan with these windows; a chunk that is out across a start is stopped then."""
-        qpu = self._state.known(event.qpu)
-        for window in event.windows:
-            if window.ends_at <= window.starts_at:
-                what = f"window {window.name!r} ends before it starts"
-                raise InternalError(what, where=event.qpu)
-        qpu.windows = in_order(event.windows, now)
-        for window in qpu.windows:
-            self._agenda.add(window.starts_at, event.qpu)
-            self._agenda.add(window.ends_at, event.qpu)
-        self._calendar_changed(qpu, now)
-
-    def calibration_due(self, event: CalibrationDue, now: Instant) -> None:
-        """Plan a calibration for that instant, or before the next chunk."""
-        qpu = self._state.known(event.qpu)
-        calibration.ask(qpu.calibration, now, event.reason or "it was asked for", event.due_at)
-        self._calendar_changed(qpu, now)
-
-    def calibration_started(self, event: CalibrationStarted, now: Instant) -> None:
-        """The QPU takes nothing now; what it still has is stopped if it can be."""
-        qpu = self._state.known(event.qpu)
-        calibration.started(qpu.calibration)
-        self._due.pop(event.qpu, None)
-        if qpu.spec.partial_results:
-            for chunk in qpu.running.values():
-                self._stop(chunk, "a calibration has started")
-        self._calendar_changed(qpu, now)
-
-    def calibration_ended(self, event: CalibrationEnded, now: Instant) -> None:
-        """A new epoch: tasks that can't use shots of the one before start anew or fail."""
-        qpu = self._state.known(event.qpu)
-        calibration.ended(
-            qpu.calibration,
-            qpu.spec.calibration,
-            now,
-            epoch=event.epoch,
-            ended_at=event.ended_at,
-            quality=event.quality,
-            worked=event.worked,
-        )
-        if event.worked:
-            for task_id in tuple(qpu.one_epoch):
-                task = self._state.tasks[task_id]
-                if task.chunk is None:
-                    self._leave_epoch(task, qpu, now)
-        self._calendar_changed(qpu, now)
-
-    def calibration_reported(self, event: CalibrationReported, now: Instant) -> None:
-        """Note a metric; one that is out of its bounds asks for a calibration."""
-        qpu = self._state.known(event.qpu)
-        if event.metric == QUALITY:
-            qpu.calibration.quality = event.value
-        plan = qpu.spec.calibration
-        drift = None if plan is None else plan.drift
-        if drift is not None and drift.metric == event.metric and drift.broken_by(event.value):
-            calibration.ask(qpu.calibration, now, f"{event.metric} is {event.value:g}", None)
-        self._calendar_changed(qpu, now)
-
-    # -- events about tasks ------------------------------------------------------------
-
-    def stop_asked(self, event: TaskStopAsked) -> None:
-        """Stop the task's chunk; the task waits again with what the QPU gave."""
-        task = self._state.tasks.get(event.task_id)
-        if task is not None and task.chunk is not None:
-            task.chunk.requeues = True
-            self._stop(task.chunk, event.reason or "an operator stopped it")
-
-    # -- inside ------------------------------------------------------------------------
-
-    def _calendar_changed(self, qpu: Qpu, now: Instant) -> None:
-        name, state = qpu.spec.name, qpu.calibration
-        if state.due_at is not None:
-            self._agenda.add(max(state.due_at, now), name)
-            grace_at = calibration.grace_ends_at(state, qpu.spec.calibration)
-            if grace_at is not None:
-                self._agenda.add(grace_at, name)
-        self._note_due(qpu, now)
-        qpu.parked_shot_s = qpu.shot_s
-        self._queue.unpark(name, now)
-        self._placement.touched[name] = None
-
-    def _note_due(self, qpu: Qpu, now: Instant) -> None:
+    def note_due(self, qpu: Qpu, now: Instant) -> None:
+        """Ask for the QPU's calibration once the QPU is idle, if that is the manager's part."""
         if calibration.wants_start(qpu.calibration, qpu.spec.calibration, now):
             self._due[qpu.spec.name] = None
 
+    def not_due(self, qpu: str) -> None:
+        """A QPU's calibration has started: nobody has to ask for it."""
+        self._due.pop(qpu, None)
+
+    def leave_epoch(self, task: Task, qpu: Qpu, now: Instant) -> None:
+        """A new epoch has begun without the task's shots: it starts anew, or fails."""
+        why = self._placement.leave_epoch(task, qpu.calibration.epoch_n - 1, qpu)
+        if why is not None:
+            self._placement.end(task, now, TaskState.FAILED, error=why)
+        elif task.state is TaskState.QUEUED and task.entry is not None:
+            task.entry = None
+            self._queue.pull(task, now)
+            self._placement.line_up(task, now)
+            self._placement.touched.update(dict.fromkeys(task.bucket.needs.qpus))
+
+    # -- inside ------------------------------------------------------------------------
+
     def _examine(self, qpu: Qpu, now: Instant) -> None:
         """An instant of the QPU's calendar has come: what still runs has overrun it."""
-        self._note_due(qpu, now)
+        self.note_due(qpu, now)
         for task_id, chunk in qpu.running.items():
             edge = next_boundary(qpu, self._state.tasks[task_id].bucket, now)
             if edge is None or edge.at > now:
                 continue
             note = f"overran: {edge.reason} ({edge.detail})"
             if edge.stops:
-                self._stop(chunk, note)
+                self._recorder.stop_noted(chunk, note)
             elif edge.reason is WaitReason.CALIBRATION and not chunk.note:
                 chunk.note = note
-
-    def _stop(self, chunk: Chunk, why: str) -> None:
-        chunk.note = chunk.note or why
-        self._recorder.stop(chunk, why)
 
     def _end_of_limit(self, task: Task | None, now: Instant) -> None:
         if task is None or task.clock is None:
@@ -305,14 +214,4 @@ class Timekeeper:
             self._placement.end(task, now, TaskState.FAILED, error=error)
         else:
             task.chunk.fails = error
-            self._stop(task.chunk, "the task's time limit")
-
-    def _leave_epoch(self, task: Task, qpu: Qpu, now: Instant) -> None:
-        why = self._placement.leave_epoch(task, qpu.calibration.epoch_n - 1, qpu)
-        if why is not None:
-            self._placement.end(task, now, TaskState.FAILED, error=why)
-        elif task.state is TaskState.QUEUED and task.entry is not None:
-            task.entry = None
-            self._queue.pull(task, now)
-            self._placement.line_up(task, now)
-            self._placement.touched.update(dict.fromkeys(task.bucket.needs.qpus))
+            self._recorder.stop_noted(task.chunk, "the task's time limit")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from qpu_executor.model.values import TaskSpec
-from qpu_executor.scheduling.boundaries import planned_shot_s
 from qpu_executor.scheduling.epochs import timing_refusal
+from qpu_executor.scheduling.shot_times import planned_shot_s
 from qpu_executor.scheduling.state import CoreState
 
 

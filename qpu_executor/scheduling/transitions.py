@@ -80,27 +80,25 @@ _STORY_MOVES = 512
 class Story:
     """The latest moves of all tasks, for the message of an `InternalError`.
 
-    Bounded, so that its memory doesn't grow with the number of tasks.
+    Bounded, so that its memory doesn't grow with the number of tasks. `note`: takes a
+    move (number of the event, task id, new state).
     """
 
-    __slots__ = ("_moves",)
+    __slots__ = ("_moves", "note")
 
     def __init__(self) -> None:
         self._moves: deque[tuple[int, int, str]] = deque(maxlen=_STORY_MOVES)
+        self.note = self._moves.append
 
-    def move_task(self, cause: int, task_id: int, old: TaskState | None, new: TaskState) -> None:
-        """Note a task's move. Raises InternalError if the table doesn't have it."""
-        if new not in TASK_MOVES[old]:
-            raise self.error(f"illegal move {_name(old)} -> {new}", task_id)
-        self._moves.append((cause, task_id, new))
+    def illegal_task(self, task_id: int, old: TaskState | None, new: TaskState) -> InternalError:
+        """The error for a move that isn't in `TASK_MOVES`."""
+        return self.error(f"illegal move {_name(old)} -> {new}", task_id)
 
-    def move_chunk(
-        self, cause: int, chunk: ChunkId, old: ChunkState | None, new: ChunkState
-    ) -> None:
-        """Note a chunk's move. Raises InternalError if the table doesn't have it."""
-        if new not in CHUNK_MOVES[old]:
-            raise self.error(f"chunk {chunk.n}: illegal move {_name(old)} -> {new}", chunk.task_id)
-        self._moves.append((cause, chunk.task_id, new))
+    def illegal_chunk(
+        self, chunk: ChunkId, old: ChunkState | None, new: ChunkState
+    ) -> InternalError:
+        """The error for a move that isn't in `CHUNK_MOVES`."""
+        return self.error(f"chunk {chunk.n}: illegal move {_name(old)} -> {new}", chunk.task_id)
 
     def of(self, task_id: int) -> list[str]:
         """What happened to a task lately, oldest first, as `"#event STATE"`."""

@@ -72,8 +72,29 @@ class StopWhenOut(_StopFields, Answer):
     """A task's stopping rule."""
 
 
+class NeedsWish(BaseModel):
+    """What a task's QPU has to have; null: anything will do."""
+
+    min_qubits: int | None = Field(default=None, ge=1, description="atoms that the device holds")
+    dimensions: Literal[2, 3] | None = Field(default=None, description="of its registers")
+    channels: list[str] = Field(
+        default_factory=list, max_length=50, description="ids of channels that it has"
+    )
+    min_sequence_s: float | None = Field(
+        default=None, gt=0, description="it takes sequences of at least this length"
+    )
+    min_shot_rate_hz: float | None = Field(default=None, gt=0, description="shots a second")
+    emulated: bool | None = Field(
+        default=None, description="false: hardware only; true: emulators only"
+    )
+
+
+class NeedsIn(NeedsWish, Request):
+    """The same in a request: unknown names are errors."""
+
+
 class _WishFields(BaseModel):
-    """What few tasks ask for: about time and calibration."""
+    """What few tasks ask for: about time, calibration and the QPU."""
 
     begin_at: AwareDatetime | None = Field(default=None, description="not before")
     time_limit_s: float | None = Field(
@@ -98,10 +119,14 @@ class _WishFields(BaseModel):
     shot_s: float | None = Field(
         default=None, gt=0, description="expected seconds a shot; the QPU's rate if null"
     )
+    device: str | None = Field(
+        default=None, max_length=200, description="a device by name: any QPU that is one"
+    )
+    require: NeedsWish | None = Field(default=None, description="what its QPU has to have")
 
 
 class WishesOut(_WishFields, Answer):
-    """A task's wishes about time, calibration and its end."""
+    """A task's wishes about time, calibration, the QPU and its end."""
 
     stop_when: StopWhenOut | None = Field(default=None, description="when fewer are enough")
 
@@ -117,6 +142,7 @@ class TaskRequest(_WishFields, Request):
     )
     job_class: str | None = Field(default=None, description="the site's default class if null")
     qpu: str | None = Field(default=None, description="a QPU by name; any compatible one if null")
+    require: NeedsIn | None = Field(default=None, description="what its QPU has to have")
     priority: int = Field(
         default=0, ge=-1000, le=1000, description="within the class; higher first"
     )

@@ -48,6 +48,7 @@ from qpu_executor.manager.store.records import (
 )
 from qpu_executor.manager.store.sql import SqlStore
 from qpu_executor.manager.store.wishes import Wishes
+from qpu_executor.model.needs import QpuNeeds
 from qpu_executor.model.states import ChunkState, DependencyKind, OnRecalibration, TaskState
 from qpu_executor.model.timing import Dependency
 from qpu_executor.model.values import ChunkId
@@ -344,6 +345,8 @@ async def test_wishes_are_read_back_as_they_were(store: Store) -> None:
         min_quality=0.25,
         deadline_at=1_767_225_600_000_001,
         shot_s=0.125,
+        device="AnalogDevice",
+        require=QpuNeeds(min_qubits=5, channels=("é",), emulated=False),
     )
     await store.apply([AddTask(a_task(3, wishes=wishes, layout="é")), AddTask(a_task(4))])
     found = {task.id: task for task in await store.tasks(TaskFilter())}

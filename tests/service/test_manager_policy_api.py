@@ -227,3 +227,24 @@ def test_reload_takes_windows_in(managed: Any, program: Program) -> None:
 def test_what_an_emulator_cant_do_is_refused(managed: Any) -> None:
     with managed.connect() as client, pytest.raises(RequestRefused, match="calibration"):
         client.calibrate("emulator")
+
+
+def test_device_and_requirements_are_kept_with_the_task_and_refused_with_reasons(
+    managed: Any, program: Program
+) -> None:
+    with managed.connect() as client:
+        client.drain("emulator", "laser service")
+        needs = {"min_qubits": 50, "channels": ["rydberg_global"], "emulated": True}
+        task = client.submit(program, 20, device="AnalogDevice", require=needs)
+        with pytest.raises(RequestRefused, match="it is an emulator"):
+            client.submit(program, 20, require={"emulated": False})
+        with pytest.raises(RequestRefused, match="did you mean 'AnalogDevice'"):
+            client.submit(program, 20, device="AnalogDevise")
+        with pytest.raises(RequestRefused, match=r"require\.min_qbits"):
+            client.submit(program, 20, require={"min_qbits": 5})
+    managed.kill()
+    managed.start()
+    with managed.connect() as client:
+        wishes = client.task(task.id).info.wishes
+        assert wishes.device == "AnalogDevice"
+        assert wishes.require.model_dump(exclude_defaults=True) == needs

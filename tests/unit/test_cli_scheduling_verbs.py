@@ -252,6 +252,8 @@ def test_submit_test_only_hands_over_every_wish_on_the_managers_clock(
         *("--depends-on", "3:4", "--depends-on", "afterany:5", "--on-recalibration", "restart"),
         *("--max-calibration-age", "2h", "--min-quality", "0.9"),
         *("--stop-when", "min_shots=50,stderr=0.1,ZII=1,11I=-0.5"),
+        *("--device", "AnalogDevice", "--require", "hardware,min-qubits=50"),
+        *("--require", "channel=rydberg_local", "--require", "min-shot-rate=0.5"),
     )
     assert (code, err) == (0, "")
     assert "estimate for 100 shots" in out
@@ -264,6 +266,13 @@ def test_submit_test_only_hands_over_every_wish_on_the_managers_clock(
     assert [sent[name] for name in numbers] == [300, 7200, 0.9, "restart"]
     rule = {name: one for name, one in sent["stop_when"].items() if one is not None}
     assert rule == {"min_shots": 50, "stderr": 0.1, "observable": {"ZII": 1.0, "11I": -0.5}}
+    assert sent["device"] == "AnalogDevice"
+    assert {name: value for name, value in sent["require"].items() if value is not None} == {
+        "min_qubits": 50,
+        "channels": ["rydberg_local"],
+        "min_shot_rate_hz": 0.5,
+        "emulated": False,
+    }
     assert "POST /v1/tasks" not in manager.asked
 
 
@@ -278,6 +287,9 @@ def test_submit_test_only_hands_over_every_wish_on_the_managers_clock(
         (["--stop-when", "min_shots=1,Z=1,Z=2"], "'Z=2' is no key with a number, or comes twice"),
         (["--stop-when", "min_shots=9,distinct=1"], "stop_when.min_shots: 9 are more than"),
         (["--stop-when", "nowhere.yaml"], "nowhere.yaml"),
+        (["--require", "hardwear"], "is no requirement (did you mean 'hardware'?)"),
+        (["--require", "min-qubits=many"], "expected: min-qubits=NUMBER"),
+        (["--require", "min-qubits=0"], "require.min_qubits=0 is not possible"),
     ],
 )
 def test_wrong_wish_is_one_clear_message_and_exit_2(

@@ -18,14 +18,19 @@ from qpu_executor.model.events import (
 )
 from qpu_executor.model.states import ChunkState, QpuState, TaskState, WaitReason
 from qpu_executor.model.values import ChunkId, Instant, JobClass, QpuSpec
-from qpu_executor.scheduling.chunking import chunk_shots, measured_shot_s
+from qpu_executor.scheduling.admission import Limits
+from qpu_executor.scheduling.buckets import Buckets
+from qpu_executor.scheduling.chunking import chunk_shots
 from qpu_executor.scheduling.commands import StartChunk
 from qpu_executor.scheduling.explain import Waiting
+from qpu_executor.scheduling.fair_share import FairShareRules, UsageLedger
 from qpu_executor.scheduling.ordering import Priority
+from qpu_executor.scheduling.recorder import Recorder
 from qpu_executor.scheduling.restore import StoredChunk
 from qpu_executor.scheduling.scheduler import Scheduler
-from qpu_executor.scheduling.state import Bucket, Key
-from qpu_executor.scheduling.transitions import CHUNK_MOVES, TASK_MOVES, Story, state_diagram
+from qpu_executor.scheduling.shot_times import measured_shot_s
+from qpu_executor.scheduling.state import Bucket, Chunk, Key, Task
+from qpu_executor.scheduling.transitions import CHUNK_MOVES, TASK_MOVES, state_diagram
 from qpu_executor.testing.core_driver import CoreDriver, task_spec
 
 ALPHA = QpuRegistered(QpuSpec("alpha", shot_rate_hz=5.0))
@@ -86,19 +91,34 @@ def test_tables_of_moves_know_every_state_and_end_in_the_final_ones() -> None:
     }
 
 
-def test_illegal_move_raises_with_the_story_of_that_task_only() -> None:
-    story = Story()
-    story.move_task(1, 7, None, TaskState.QUEUED)
-    story.move_task(2, 8, None, TaskState.HELD)
-    with pytest.raises(InternalError, match="illegal move COMPLETED -> RUNNING") as caught:
-        story.move_task(3, 7, TaskState.COMPLETED, TaskState.RUNNING)
+@pytest.fixture
+def recorder() -> Recorder:
+    made = Recorder(Limits())
+    made.begin()
+    return made
+
+
+def two_tasks() -> list[Task]:
+    buckets = Buckets({}, UsageLedger(FairShareRules()))
+    job_class = JobClass("development", 1)
+    return [buckets.admit(task_spec(task_id), job_class) for task_id in (7, 8)]
+
+
+def test_illegal_move_raises_with_the_story_of_that_task_only(recorder: Recorder) -> None:
+    first, second = two_tasks()
+    recorder.task(first, TaskState.QUEUED)
+    recorder.task(second, TaskState.HELD)
+    with pytest.raises(InternalError, match="illegal move QUEUED -> QUEUED") as caught:
+        recorder.task(first, TaskState.QUEUED)
     assert "#1 QUEUED" in str(caught.value)
     assert "HELD" not in str(caught.value)
+    assert first.state is TaskState.QUEUED
 
 
-def test_illegal_move_of_a_chunk_raises() -> None:
+def test_illegal_move_of_a_chunk_raises(recorder: Recorder) -> None:
+    ended = Chunk(ChunkId(7, 0), "alpha", 0, 10, ChunkState.FINISHED)
     with pytest.raises(InternalError, match="chunk 0: illegal move FINISHED -> RUNNING"):
-        Story().move_chunk(3, ChunkId(7, 0), ChunkState.FINISHED, ChunkState.RUNNING)
+        recorder.chunk(ended, ChunkState.RUNNING)
 
 
 def test_state_diagram_shows_every_move() -> None:

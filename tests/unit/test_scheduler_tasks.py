@@ -81,7 +81,7 @@ def test_chunk_started_is_saved_once(site: CoreDriver) -> None:
 def test_chunk_finished_of_a_task_alone_goes_on_with_the_next_shots(site: CoreDriver) -> None:
     site.post(TaskSubmitted(task_spec(1)))
     assert site.post(finished(1, 0, 50)) == [
-        SaveChunk(4, ChunkId(1, 0), ChunkState.FINISHED, shots_counted=50),
+        SaveChunk(4, ChunkId(1, 0), ChunkState.FINISHED, shots_counted=50, charged_s=10.0),
         SaveTask(4, 1, TaskState.RUNNING, 50),
         StartChunk(4, ChunkId(1, 1), "alpha", first_shot=50, shots=50),
     ]
@@ -90,7 +90,7 @@ def test_chunk_finished_of_a_task_alone_goes_on_with_the_next_shots(site: CoreDr
 def test_last_chunk_finished_completes_the_task_and_starts_the_next(site: CoreDriver) -> None:
     site.post(TaskSubmitted(task_spec(1, shots=50)), TaskSubmitted(task_spec(2)))
     assert site.post(finished(1, 0, 50)) == [
-        SaveChunk(5, ChunkId(1, 0), ChunkState.FINISHED, shots_counted=50),
+        SaveChunk(5, ChunkId(1, 0), ChunkState.FINISHED, shots_counted=50, charged_s=10.0),
         SaveTask(5, 1, TaskState.COMPLETED, 50),
         SaveTask(5, 2, TaskState.RUNNING, 0),
         StartChunk(5, ChunkId(2, 0), "alpha", first_shot=0, shots=50),
@@ -100,7 +100,9 @@ def test_last_chunk_finished_completes_the_task_and_starts_the_next(site: CoreDr
 def test_surplus_shots_are_cut_at_the_number_asked(site: CoreDriver) -> None:
     site.post(TaskSubmitted(task_spec(1, shots=50)))
     saved = site.post(finished(1, 0, 70))
-    assert saved[0] == SaveChunk(4, ChunkId(1, 0), ChunkState.FINISHED, shots_counted=50)
+    assert saved[0] == SaveChunk(
+        4, ChunkId(1, 0), ChunkState.FINISHED, shots_counted=50, charged_s=14.0
+    )
     assert moves(saved) == [(1, TaskState.COMPLETED, 50)]
 
 
@@ -215,7 +217,7 @@ def test_cancel_of_a_running_task_stops_its_chunk_and_is_confirmed_by_its_end(
     ]
     assert site.post(TaskCancelAsked(1)) == []
     assert site.post(ChunkStopped(chunk, 12, 2.4)) == [
-        SaveChunk(6, chunk, ChunkState.STOPPED, shots_counted=12),
+        SaveChunk(6, chunk, ChunkState.STOPPED, shots_counted=12, charged_s=2.4),
         SaveTask(6, 1, TaskState.CANCELLED, 12),
     ]
 
@@ -365,14 +367,6 @@ def test_several_slots_run_several_tasks_but_one_chunk_of_each(site: CoreDriver)
     on_beta = [TaskSubmitted(task_spec(i, qpus=("beta",))) for i in (1, 2, 3)]
     assert [start[:3] for start in starts(site.post(*on_beta))] == [(1, 0, "beta"), (2, 0, "beta")]
     assert site.busy("beta") == 2
-
-
-def test_task_takes_the_free_qpu_that_it_names_first(site: CoreDriver) -> None:
-    site.post(QpuRegistered(QpuSpec("beta", shot_rate_hz=1.0)))
-    both = TaskSubmitted(task_spec(1, qpus=("beta", "alpha")))
-    assert starts(site.post(both)) == [(1, 0, "beta", 0, 10)]
-    second = TaskSubmitted(task_spec(2, qpus=("beta", "alpha")))
-    assert starts(site.post(second)) == [(2, 0, "alpha", 0, 50)]
 
 
 def test_qpu_with_fewer_slots_than_chunks_lets_them_end(site: CoreDriver) -> None:

@@ -189,7 +189,7 @@ def test_window_announced_over_a_running_chunk_stops_it_at_its_start_and_keeps_t
     note = "overran: Maintenance (window 'cryostat')"
     assert at(site, 5.0).post(WokenUp()) == [StopChunk(5, ChunkId(1, 0), "alpha", note)]
     assert site.post(ChunkStopped(ChunkId(1, 0), 20, 4.0)) == [
-        SaveChunk(6, ChunkId(1, 0), ChunkState.STOPPED, 20, note),
+        SaveChunk(6, ChunkId(1, 0), ChunkState.STOPPED, 20, note, charged_s=4.0),
         SaveTask(6, 1, TaskState.QUEUED, 20),
     ]
     assert starts(at(site, 60.0).post(WokenUp())) == [(1, 50)]
@@ -494,7 +494,9 @@ def test_operator_stops_a_task_that_waits_again_with_the_shots_it_got() -> None:
         StopChunk(5, ChunkId(1, 0), "alpha", "beam is off")
     ]
     commands = site.post(ChunkStopped(ChunkId(1, 0), 10, 2.0))
-    assert commands[0] == SaveChunk(6, ChunkId(1, 0), ChunkState.STOPPED, 10, "beam is off")
+    assert commands[0] == SaveChunk(
+        6, ChunkId(1, 0), ChunkState.STOPPED, 10, "beam is off", charged_s=2.0
+    )
     assert moves(commands)[0] == (1, TaskState.QUEUED)
 
 

@@ -21,11 +21,13 @@ from qpu_executor.manager.api.views import chunk_out, history_out, optional_inst
 from qpu_executor.manager.service.orders import Answer, NewTask
 from qpu_executor.manager.store.records import TaskFilter, TaskRow
 from qpu_executor.manager.store.wishes import NO_WISHES, Wishes
+from qpu_executor.model.needs import QpuNeeds
 from qpu_executor.model.states import TaskState
 from qpu_executor.model.stopping import read_stop_rule
 from qpu_executor.model.timing import Dependency
 from qpu_executor.programs.program import Program
 from qpu_executor.wire.tasks import (
+    NeedsIn,
     Problem,
     ProgramIn,
     ResultList,
@@ -234,7 +236,15 @@ def _wishes(task: TaskRequest) -> Wishes:
         deadline_at=optional_instant(task.deadline_at),
         shot_s=task.shot_s,
         stop_when=None if rule is None else read_stop_rule(rule.model_dump(), task.shots),
+        device=task.device,
+        require=_needs(task.require),
     )
+
+
+def _needs(asked: NeedsIn | None) -> QpuNeeds | None:
+    """None where nothing in particular is asked for."""
+    found = None if asked is None else QpuNeeds.of_values(asked.model_dump())
+    return found if found != QpuNeeds() else None
 
 
 def _item(asked: Context, one: Answer, key: str | None) -> SubmitItem:

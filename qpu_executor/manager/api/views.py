@@ -16,6 +16,7 @@ from qpu_executor.wire.site import CapacityOut, EventOut, QpuOut, SessionOut
 from qpu_executor.wire.tasks import (
     ChunkOut,
     DependencyWish,
+    NeedsWish,
     ResultOut,
     StateTime,
     StopWhenOut,
@@ -98,6 +99,8 @@ def _wishes_out(wishes: Wishes) -> WishesOut:
         deadline_at=optional_moment(wishes.deadline_at),
         shot_s=wishes.shot_s,
         stop_when=None if rule is None else StopWhenOut(**rule.values()),
+        device=wishes.device,
+        require=None if wishes.require is None else NeedsWish(**wishes.require.values()),
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from qpu_executor.errors import ProgramError, ProgramRefused, RequestRefused, UnknownTask
 from qpu_executor.manager.auth.caller import Caller
+from qpu_executor.manager.service.compatibility import Rates, that_meet
 from qpu_executor.manager.service.fleet import Fleet, Qpu
 from qpu_executor.manager.service.orders import Admitted, NewTask
 from qpu_executor.manager.store.base import Store
@@ -43,14 +44,14 @@ class Admission:
         self.classes = {one.name: one for one in classes}
         self.default_class = default_class
 
-    async def admit(self, order: NewTask, caller: Caller) -> Admitted:
-        """The task with what was found out about it.
+    async def admit(self, order: NewTask, caller: Caller, rate_hz: Rates) -> Admitted:
+        """The task with what was found out about it. `rate_hz`: of a QPU, by its name.
 
         Raises RequestRefused (class, QPU, limits, stopping rule), ProgramRefused (a device's
         rule), ProgramError (can't be read) or UnknownTask (no such program).
         """
         job_class = self._job_class(order)
-        candidates = self._candidates(order, job_class)
+        candidates = self._candidates(order, job_class, rate_hz)
         program = order.program or await self._stored_program(order.program_hash, caller)
         facts, qpus, refusals = None, [], {}
         for qpu in candidates:
@@ -100,13 +101,13 @@ class Admission:
             )
         return found
 
-    def _candidates(self, order: NewTask, job_class: JobClass) -> list[Qpu]:
+    def _candidates(self, order: NewTask, job_class: JobClass, rate_hz: Rates) -> list[Qpu]:
         """The QPUs that the class may use, the preferred ones first; or the one asked for."""
         names = [qpu.name for qpu in self._fleet] if job_class.qpus is None else job_class.qpus
         first = [name for name in names if name not in job_class.fallback]
         allowed = [self._fleet.get(name) for name in (*first, *job_class.fallback)]
         if order.qpu is None:
-            return allowed
+            return that_meet(order.wishes, allowed, rate_hz)
         asked = self._fleet.get(order.qpu)
         if asked not in allowed:
             raise RequestRefused(
@@ -115,7 +116,7 @@ class Admission:
                 expected=f"one of {', '.join(qpu.name for qpu in allowed)}",
                 next_step="use another class (`qpu info --classes`)",
             )
-        return [asked]
+        return that_meet(order.wishes, [asked], rate_hz)
 
     async def _stored_program(self, program_hash: str, caller: Caller) -> Program:
         rows = await self._store.programs([program_hash])

@@ -1,7 +1,8 @@
 """When a waiting task may be expected to start and to end, if nothing else is submitted. Pure.
 
-Earliest: the work before it, at the measured rates. Likely: with the calibrations and
-windows that come between. Latest: that with the safety factor of the core's own
+Earliest: the work before it, at the measured rates. Likely: with all calibrations and
+windows that are known to come between (`calendar_walk.py`), on the QPU whose calendar lets
+it through first. Latest: on the last one, with the safety factor of the core's own
 planning. Unknown is None, never a guess.
 """
 
@@ -10,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from qpu_executor.manager.service.calendar_walk import end_of_work
 from qpu_executor.model.states import QpuState, WaitReason
 from qpu_executor.model.timing import CalibrationPlan, Instant, after, seconds_between
-from qpu_executor.scheduling.boundaries import SAFETY
 from qpu_executor.scheduling.explain import QpuView, Waiting
 from qpu_executor.scheduling.lineup import Lineup
+from qpu_executor.scheduling.shot_times import SAFETY
 
 IN_LINE = (WaitReason.PRIORITY, WaitReason.RESOURCES)
 
@@ -27,6 +29,8 @@ class Span:
     likely_s: float
     latest_s: float
 
+
+NOW = Span(0.0, 0.0, 0.0)
 
 Usable = Sequence[tuple[QpuView, CalibrationPlan | None]]
 """The QPUs that a task can use, each with its calibration plan."""
@@ -58,8 +62,12 @@ def expected_start(
     slots = sum(view.slots for view, _ in is_open)
     work_s = line.ahead_s / max(1, slots)
     closed_s = 0.0 if waiting.until is None else max(0.0, seconds_between(now, waiting.until))
-    earliest_s = max(work_s, closed_s)
-    return _span(earliest_s, is_open, now)
+    span = _span(work_s, is_open, now)
+    return Span(
+        max(span.earliest_s, closed_s),
+        max(span.likely_s, closed_s),
+        max(span.latest_s, closed_s),
+    )
 
 
 def expected_end(
@@ -69,30 +77,23 @@ def expected_end(
     if start is None or own_s is None:
         return None
     is_open = [(view, plan) for view, plan in qpus if _takes_chunks(view)]
-    return _span(start.earliest_s + own_s, is_open, now)
+    return _span(own_s, is_open, now, start)
 
 
-def _span(work_s: float, qpus: Usable, now: Instant) -> Span:
-    until = after(now, work_s)
-    pauses = [_paused_s(view, plan, now, until) for view, plan in qpus] or [0.0]
-    return Span(work_s, work_s + min(pauses), SAFETY * work_s + max(pauses))
+def _span(work_s: float, qpus: Usable, now: Instant, since: Span = NOW) -> Span:
+    """Until that much work is done that begins at `since`."""
+
+    def ends_s(seconds: float, since_s: float) -> list[float]:
+        at = after(now, since_s)
+        ends = [end_of_work(seconds, view, plan, now, at) for view, plan in qpus]
+        return [seconds_between(now, end) for end in ends] or [since_s + seconds]
+
+    return Span(
+        since.earliest_s + work_s,
+        min(ends_s(work_s, since.likely_s)),
+        max(ends_s(SAFETY * work_s, since.latest_s)),
+    )
 
 
 def _takes_chunks(view: QpuView) -> bool:
     return view.state is QpuState.UP and view.drained is None
-
-
-def _paused_s(view: QpuView, plan: CalibrationPlan | None, now: Instant, until: Instant) -> float:
-    """Seconds that calibrations and windows take of a QPU between two instants.
-
-    A reservation is taken to be for others. One in a row of calibrations is counted.
-    """
-    calibration, paused_s = view.calibration, 0.0
-    due_at = calibration.due_at
-    comes = due_at is not None and due_at <= until and not calibration.overdue
-    if plan is not None and (calibration.running or comes):
-        paused_s += plan.length_s
-    for window in view.windows:
-        if window.starts_at <= until and window.ends_at > now:
-            paused_s += seconds_between(max(window.starts_at, now), window.ends_at)
-    return paused_s

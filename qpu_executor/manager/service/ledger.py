@@ -317,7 +317,7 @@ def _plain(event: Event) -> dict[str, object]:
     return _fields(event)
 
 
-def _fields(value: Event | Command) -> dict[str, object]:
+def _fields(value: Event | DiscardShots | SaveHold) -> dict[str, object]:
     return {one.name: getattr(value, one.name) for one in fields(value)}
 
 

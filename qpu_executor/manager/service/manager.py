@@ -269,7 +269,7 @@ class Manager:
                     if named is not None:
                         return named
                 await self._check_session(order, caller)
-                return await self.admission.admit(order, caller)
+                return await self.admission.admit(order, caller, self._rate_hz)
             except QpuExecutorError as error:
                 return error
 
@@ -299,6 +299,10 @@ class Manager:
         ledger.add_task(AddProgram(program_row_of(one, now)), AddTask(row), now)
         self.loop.decide(TaskSubmitted(spec_of(row)), None, ledger, now)
         return Accepted(row, created=True)
+
+    def _rate_hz(self, qpu: str) -> float | None:
+        view = self.scheduler.qpu(qpu)
+        return None if view is None else view.rate_hz
 
     def _refusal(self, row: TaskRow, ledger: Ledger) -> RequestRefused | None:
         def find(task_id: int) -> TaskRow | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from qpu_executor.errors import RequestRefused
+from qpu_executor.model.needs import QpuNeeds
 from qpu_executor.model.states import DependencyKind, OnRecalibration
 from qpu_executor.model.stopping import StopRule, read_stop_rule
 from qpu_executor.model.timing import Dependency, Timing
@@ -20,6 +21,7 @@ class Wishes:
     `begin_at`, `time_limit_s`, `depends_on`, `on_recalibration`, `max_calibration_age_s`,
     `min_quality`: as in `Timing`. `deadline_at`: when its user wants it done. `shot_s`:
     seconds that a shot takes, as its user says. `stop_when`: when it has enough shots.
+    `device`: name of the device that its QPUs have to be. `require`: what its QPUs have to have.
     """
 
     begin_at: Instant | None = None
@@ -31,6 +33,8 @@ class Wishes:
     deadline_at: Instant | None = None
     shot_s: float | None = None
     stop_when: StopRule | None = None
+    device: str | None = None
+    require: QpuNeeds | None = None
 
     def __bool__(self) -> bool:
         """True if there is any wish."""
@@ -61,6 +65,8 @@ class Wishes:
             found["on_recalibration"] = self.on_recalibration.value
         if self.stop_when is not None:
             found["stop_when"] = self.stop_when.values()
+        if self.require is not None:
+            found["require"] = self.require.values()
         return found
 
     @classmethod
@@ -76,6 +82,8 @@ class Wishes:
         found["on_recalibration"] = OnRecalibration(found.get("on_recalibration", "continue"))
         if "stop_when" in found:
             found["stop_when"] = _stored_rule(found["stop_when"])
+        if "require" in found:
+            found["require"] = QpuNeeds.of_values(found["require"])
         return cls(**found)
 
 

@@ -1,0 +1,170 @@
+"""Live tasks in buckets: those that only their own keys tell apart share one.
+
+A bucket's heap is lazy: what is no longer true stays inside until it reaches the top,
+and a heap is rebuilt when more than about half of it is stale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from heapq import heapify, heappop
+
+from qpu_executor.errors import InternalError
+from qpu_executor.model.states import OnRecalibration, TaskState
+from qpu_executor.model.values import JobClass, TaskSpec
+from qpu_executor.scheduling.fair_share import UsageLedger
+from qpu_executor.scheduling.state import (
+    Bucket,
+    EarlyStop,
+    Entry,
+    Hints,
+    Requirements,
+    Task,
+    TaskClock,
+)
+
+SLACK = 64
+"""Stale entries that a small heap may hold."""
+
+_BucketName = tuple[str, str, str, Requirements]
+
+
+class Buckets:
+    """All buckets with a live task. `tasks`: the core's live tasks by id; they enter and
+    leave here. `usage`: where accounts and users stand; their buckets point there.
+    """
+
+    def __init__(self, tasks: dict[int, Task], usage: UsageLedger) -> None:
+        self._tasks = tasks
+        self._usage = usage
+        self._by_name: dict[_BucketName, Bucket] = {}
+        self._of_session: dict[str, dict[Bucket, None]] = {}
+        # The few that many buckets share; those of sessions and instants come and go.
+        self._known_needs: dict[Requirements, Requirements] = {}
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._by_name)
+
+    def items(self) -> Iterator[tuple[_BucketName, Bucket]]:
+        """All of them, by what their tasks have in common."""
+        return iter(self._by_name.items())
+
+    def values(self) -> Collection[Bucket]:
+        """All of them."""
+        return self._by_name.values()
+
+    def of_session(self, session_id: str) -> Collection[Bucket]:
+        """Those of a session's tasks."""
+        return self._of_session.get(session_id, ())
+
+    def admit(self, spec: TaskSpec, job_class: JobClass) -> Task:
+        """Make a new task alive, in its bucket; it has no state and doesn't wait yet."""
+        if not spec.qpus or spec.shots < 1:
+            raise InternalError("admitted without a QPU or shots", where=f"task {spec.task_id}")
+        bucket = self._bucket_for(spec, job_class)
+        bucket.live += 1
+        task = Task(
+            task_id=spec.task_id,
+            bucket=bucket,
+            shots=spec.shots,
+            priority=spec.priority,
+            submitted_at=spec.submitted_at,
+            shot_s=spec.shot_s,
+            hints=_hints(spec),
+            clock=None if spec.timing is None else TaskClock(spec.timing),
+            early_stop=None if spec.min_shots is None else EarlyStop(spec.min_shots),
+        )
+        self._tasks[spec.task_id] = task
+        return task
+
+    def forget(self, task: Task) -> bool:
+        """Drop a task that has ended. True: it was its bucket's last, and that is gone too."""
+        del self._tasks[task.task_id]
+        bucket = task.bucket
+        bucket.live -= 1
+        if bucket.live:
+            return False
+        del self._by_name[bucket.job_class.name, bucket.account, bucket.owner, bucket.needs]
+        bucket.user.live -= 1
+        session_id = bucket.needs.session_id
+        if session_id is not None:
+            del self._of_session[session_id][bucket]
+            if not self._of_session[session_id]:
+                del self._of_session[session_id]
+        return True
+
+    def tidy(self, bucket: Bucket) -> None:
+        """Rebuild a heap that is mostly stale."""
+        if len(bucket.heap) > 2 * bucket.queued + SLACK:
+            bucket.heap = [entry for entry in bucket.heap if self._waits(entry)]
+            heapify(bucket.heap)
+
+    def first(self, bucket: Bucket) -> Entry | None:
+        """The entry of the bucket's first waiting task; None where nothing waits."""
+        heap, tasks = bucket.heap, self._tasks
+        while heap:
+            entry = heap[0]
+            task = tasks.get(entry[-1])  # type: ignore[arg-type]
+            if task is not None and task.entry is entry and task.state is TaskState.QUEUED:
+                return entry
+            heappop(heap)
+        return None
+
+    def waiting(self, bucket: Bucket, below: Entry | None = None) -> Iterator[int]:
+        """Ids of the bucket's waiting tasks, in no order; `below`: only those before it."""
+        heap = bucket.heap
+        todo = [0] if heap else []
+        while todo:
+            i = todo.pop()
+            entry = heap[i]
+            if below is not None and entry >= below:
+                continue
+            if self._waits(entry):
+                yield int(entry[-1])
+            todo += range(2 * i + 1, min(2 * i + 3, len(heap)))
+
+    # -- inside -----------------------------------------------------------------
+
+    def _bucket_for(self, spec: TaskSpec, job_class: JobClass) -> Bucket:
+        needs = requirements(spec)
+        if needs.session_id is None and needs.timeless:
+            needs = self._known_needs.setdefault(needs, needs)
+        name = (spec.job_class, spec.account, spec.owner, needs)
+        bucket = self._by_name.get(name)
+        if bucket is None:
+            user = self._usage.standing(spec.account, spec.owner)
+            bucket = Bucket(job_class, spec.account, spec.owner, needs, user)
+            user.live += 1
+            self._by_name[name] = bucket
+            if needs.session_id is not None:
+                self._of_session.setdefault(needs.session_id, {})[bucket] = None
+        return bucket
+
+    def _waits(self, entry: Entry) -> bool:
+        task = self._tasks.get(entry[-1])  # type: ignore[arg-type]
+        return task is not None and task.entry is entry and task.state is TaskState.QUEUED
+
+
+def _hints(spec: TaskSpec) -> Hints | None:
+    if spec.deadline_at is None and spec.path_s is None:
+        return None
+    return Hints(spec.deadline_at, spec.path_s)
+
+
+def requirements(spec: TaskSpec) -> Requirements:
+    """What decides whether a chunk of a task may start."""
+    whole_shots = None if spec.divisible else spec.shots
+    timing = spec.timing
+    if timing is None:
+        return Requirements(spec.qpus, spec.session_id, whole_shots, layout=spec.layout)
+    return Requirements(
+        spec.qpus,
+        spec.session_id,
+        whole_shots,
+        timing.session_ends_at,
+        timing.max_calibration_age_s,
+        timing.min_quality,
+        timing.on_recalibration is not OnRecalibration.CONTINUE,
+        spec.layout,
+    )
