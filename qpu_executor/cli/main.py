@@ -41,7 +41,18 @@ def _options(
 
 def _register() -> None:
     """Add the verbs; each imports what it needs only when it runs."""
-    from qpu_executor.cli import explain, operate, replay, run, serve, simulate, site, tasks, top
+    from qpu_executor.cli import (
+        explain,
+        operate,
+        replay,
+        run,
+        serve,
+        sessions,
+        simulate,
+        site,
+        tasks,
+        top,
+    )
 
     app.command("run")(run.run)
     app.command("submit")(tasks.submit)
@@ -63,6 +74,7 @@ def _register() -> None:
     app.command("requeue")(operate.requeue)
     app.command("window")(operate.window)
     app.add_typer(operate.policy, name="policy")
+    app.add_typer(sessions.session, name="session")
     app.command("serve")(serve.serve)
     app.command("simulate")(simulate.simulate)
     app.command("replay")(replay.replay)

@@ -31,7 +31,8 @@ class TaskOrder:
     COMPLETED. `on_recalibration`: what a calibration means for the shots before it.
     `max_calibration_age_s`: chunks end at most this long after a calibration.
     `min_quality`: least quality that the QPU has to have reported. `deadline_at`: when
-    it is wanted. `shot_s`: expected seconds a shot; the QPU's rate if None.
+    it is wanted. `shot_s`: expected seconds a shot; the QPU's rate if None. `path_s`:
+    expected seconds of work, classical and quantum, from it to the end of its workflow.
     """
 
     program: Program
@@ -54,6 +55,7 @@ class TaskOrder:
     min_quality: float | None = None
     deadline_at: datetime | None = None
     shot_s: float | None = None
+    path_s: float | None = None
 
 
 def to_request(order: TaskOrder, session: str | None) -> TaskRequest:
@@ -91,6 +93,7 @@ def to_request(order: TaskOrder, session: str | None) -> TaskRequest:
             min_quality=order.min_quality,
             deadline_at=order.deadline_at,
             shot_s=order.shot_s,
+            path_s=order.path_s,
         )
     except ValidationError as invalid:
         first = invalid.errors()[0]

@@ -91,6 +91,7 @@ def quantum_task(
     name: str = "",
     key: str | None = None,
     cache: bool = False,
+    path_s: float | None = None,
 ) -> QuantumTask: ...
 
 
@@ -105,6 +106,7 @@ def quantum_task(
     name: str = "",
     key: str | None = None,
     cache: bool = False,
+    path_s: float | None = None,
 ) -> Callable[[Callable[..., Any]], QuantumTask]: ...
 
 
@@ -122,7 +124,8 @@ def quantum_task(
     shown in the queue (the function's name if empty). `key`: an idempotency key
     of your own: the same key names the same task at the manager, for ever.
     `cache`: equal submissions are one task, as for any Dask function (then
-    `shots`, `job_class`, `qpu`, `seed` and the rest are part of its name).
+    `shots`, `job_class`, `qpu`, `seed` and the rest are part of its name). `path_s`:
+    expected seconds of work from it to the end of the workflow.
 
     Raises RequestRefused at once for values that can't work, and if the current
     Dask client's cluster has no QPUPlugin, no such QPU or no such job class.

@@ -106,6 +106,7 @@ def quantum_app(
     key: str | None = None,
     key_origin: Literal["user", "engine"] | None = None,
     account: str | None = None,
+    path_s: float | None = None,
     executors: Sequence[str] = ("qpu",),
     cache: bool = False,
     ignore_for_cache: Sequence[str] | None = None,
@@ -129,7 +130,8 @@ def quantum_app(
     has the Result (or the list of Results).
 
     `shots`, `job_class`, `qpu`, `priority` (higher is sooner), `seed`, `name`,
-    `key` (with `key_origin`), `account`: of the task; a call overrides them with
+    `key` (with `key_origin`), `account`, `path_s` (expected seconds of work from it to the
+    end of the workflow): of the task; a call overrides them with
     `parsl_resource_specification={...}`. `executors`: labels of QPUExecutors.
     `cache`: Parsl's memoisation, with shots, class, QPU and seed in the key.
 

@@ -21,7 +21,18 @@ if TYPE_CHECKING:
 SPEC_KEYWORD = "parsl_resource_specification"
 """The keyword argument by which Parsl takes a call's resource specification."""
 
-OPTIONS = ("account", "job_class", "key", "key_origin", "name", "priority", "qpu", "seed", "shots")
+OPTIONS = (
+    "account",
+    "job_class",
+    "key",
+    "key_origin",
+    "name",
+    "path_s",
+    "priority",
+    "qpu",
+    "seed",
+    "shots",
+)
 """Every option of a quantum task."""
 
 MEMO_OPTIONS = ("job_class", "qpu", "seed", "shots")

@@ -69,10 +69,21 @@ class _WishFields(BaseModel):
     shot_s: float | None = Field(
         default=None, gt=0, description="expected seconds a shot; the QPU's rate if null"
     )
+    path_s: float | None = Field(
+        default=None,
+        ge=0,
+        le=1e9,
+        description="expected seconds of work, classical and quantum, from this task to the end "
+        "of its workflow; the site's policy may go by it",
+    )
 
 
 class WishesOut(_WishFields, Answer):
-    """A task's wishes about time and calibration."""
+    """A task's wishes about time and calibration, and what its session binds it by."""
+
+    session_ends_at: datetime | None = Field(
+        default=None, description="when its session's allocation ends, and it at the latest"
+    )
 
 
 class TaskRequest(_WishFields, Request):

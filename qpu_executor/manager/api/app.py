@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from qpu_executor import __version__
-from qpu_executor.manager.api import events, policy, problems, site, tasks
+from qpu_executor.manager.api import events, policy, problems, sessions, site, tasks
 from qpu_executor.manager.service.manager import Manager
 
 DESCRIPTION = """
@@ -26,7 +26,7 @@ def create_app(manager: Manager, *, embedded: bool) -> FastAPI:
     )
     app.state.manager = manager
     app.state.embedded = embedded
-    for router in (tasks.router, site.router, policy.router, events.router):
-        app.include_router(router)
+    for part in (tasks, site, sessions, policy, events):
+        app.include_router(part.router)
     problems.install(app)
     return app

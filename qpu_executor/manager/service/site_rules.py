@@ -20,3 +20,4 @@ class SiteRules:
     group_s: float = 0.0
     max_linger_s: float = 0.0
     max_run_s: float = 0.0
+    max_run_idle_s: float | None = None

@@ -17,7 +17,9 @@ class Wishes:
 
     `begin_at`, `time_limit_s`, `depends_on`, `on_recalibration`, `max_calibration_age_s`,
     `min_quality`: as in `Timing`. `deadline_at`: when its user wants it done. `shot_s`:
-    seconds that a shot takes, as its user says.
+    seconds that a shot takes, as its user says. `path_s`: seconds of work from this task
+    to the end of its workflow, as that says. `session_ends_at`: not wished, but given by
+    the session that it was submitted in.
     """
 
     begin_at: Instant | None = None
@@ -28,6 +30,8 @@ class Wishes:
     min_quality: float | None = None
     deadline_at: Instant | None = None
     shot_s: float | None = None
+    path_s: float | None = None
+    session_ends_at: Instant | None = None
 
     def __bool__(self) -> bool:
         """True if there is any wish."""
@@ -42,6 +46,7 @@ class Wishes:
             on_recalibration=self.on_recalibration,
             max_calibration_age_s=self.max_calibration_age_s,
             min_quality=self.min_quality,
+            session_ends_at=self.session_ends_at,
         )
         return None if found == _NO_TIMING else found
 
