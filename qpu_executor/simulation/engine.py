@@ -23,9 +23,11 @@ from qpu_executor.model.events import (
     WokenUp,
 )
 from qpu_executor.model.states import TaskState
+from qpu_executor.model.timing import seconds_between
 from qpu_executor.model.values import MICROSECONDS, Instant, JobClass, QpuSpec
 from qpu_executor.scheduling.commands import (
     Command,
+    SaveHold,
     SaveTask,
     StartCalibration,
     StartChunk,
@@ -154,6 +156,9 @@ class Rehearsal:
                 max_chunk_shots=one.max_chunk_shots,
                 shot_rate_hz=one.shot_rate_hz,
                 setup_s=max(one.setup_s, one.resume_s),
+                max_linger_s=one.max_linger_s,
+                max_run_s=one.max_run_s,
+                max_run_idle_s=one.max_run_idle_s,
             )
             self._post(QpuRegistered(spec))
             self._calibrations.plan(qpu)
@@ -197,6 +202,8 @@ class Rehearsal:
         if isinstance(command, StartCalibration):
             self._calibrations.start_asked(self._qpus[command.qpu])
             return CalibrationStarted(command.qpu)
+        if isinstance(command, SaveHold):
+            self.record.kept_s += seconds_between(command.since_at, command.ended_at)
         if isinstance(command, SaveTask) and command.state.final:
             self._end_task(command)
         return None

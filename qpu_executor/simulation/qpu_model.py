@@ -44,6 +44,7 @@ class QpuTiming:
     `setup_s`: before a task's first chunk; `resume_s`: before a chunk of a task
     that isn't the one that ran last. `calibration`: None for none. `closings`: known
     times at which it takes nothing, as (begins, lasts) in seconds; they come as a surprise.
+    `max_linger_s`, `max_run_s`, `max_run_idle_s`: for how long jobs may keep it, as in `QpuSpec`.
     """
 
     name: str
@@ -55,6 +56,9 @@ class QpuTiming:
     max_chunk_shots: int | None = None
     shot_rate_hz: float | None = None
     closings: tuple[tuple[float, float], ...] = ()
+    max_linger_s: float = 0.0
+    max_run_s: float = 0.0
+    max_run_idle_s: float | None = None
 
 
 @dataclass(slots=True, eq=False)

@@ -7,8 +7,8 @@ with file, line, key path and the nearest known name, all of them in one message
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -26,8 +26,11 @@ from qpu_executor.simulation.workload import (
     BALANCED,
     CLASSICAL_HEAVY,
     QUANTUM_HEAVY,
+    Asking,
     Flood,
     JobKind,
+    Keep,
+    PathSaid,
     WorkloadModel,
 )
 
@@ -83,6 +86,30 @@ class FloodSettings(_Part):
 
     account: str
     share: float = Field(gt=0, lt=1)
+
+
+class KeepWarm(_Part):
+    """This share of the jobs (`kind`: of those of that kind) asks to keep the QPU.
+
+    Either `linger_s`, after each task, or `run_s`, for contiguous runs. What is granted is
+    the site's to say (`keep_warm` of its QPUs); both are rehearsed, granted and not.
+    """
+
+    share: float = Field(gt=0, le=1)
+    linger_s: Seconds | None = None
+    run_s: Seconds | None = None
+    kind: str | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if bool(self.linger_s) == bool(self.run_s):
+            raise ValueError("either linger_s or run_s has to be given, and not both")
+        return self
+
+    def asking(self) -> Asking:
+        """As the model of the jobs knows it."""
+        seconds = self.run_s or self.linger_s or 0.0
+        return Asking(self.share, Keep(seconds, contiguous=bool(self.run_s)), self.kind)
 
 
 class Calibration(_Part):
@@ -142,6 +169,8 @@ class Workload(_Part):
         min_length=1,
     )
     shot_rate_hz: RateRange = (1.0, 5.0)
+    keep_warm: KeepWarm | None = None
+    path_said: PathSaid = PathSaid.TRUTH
     qpu: Qpu = Qpu()
     seeds: int = Field(default=5, ge=1, le=1000)
     first_seed: int = Field(default=0, ge=0, le=2**31)
@@ -164,15 +193,27 @@ class Workload(_Part):
             accounts=self.account_names(),
             rate_hz=self.shot_rate_hz,
             flood=None if self.flood is None else Flood(self.flood.account, self.flood.share),
+            path_said=self.path_said,
+            asking=None if self.keep_warm is None else self.keep_warm.asking(),
         )
 
 
 @dataclass(frozen=True, slots=True)
+class KeepBounds:
+    """For how long jobs may keep a QPU of the site, as in `QpuSpec`."""
+
+    max_linger_s: float = 0.0
+    max_run_s: float = 0.0
+    max_run_idle_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class KnownSite:
-    """What a workload file may name of the site that it is rehearsed for."""
+    """What a workload file may name of the site that it is rehearsed for. `bounds`: by QPU."""
 
     classes: tuple[JobClass, ...]
     qpus: tuple[str, ...]
+    bounds: Mapping[str, KeepBounds] = field(default_factory=dict)
 
 
 def read_workload(path: Path, site: KnownSite) -> tuple[Workload, Scenario]:
@@ -202,6 +243,7 @@ def _check(found: Workload, site: KnownSite, problems: Problems) -> None:
     if abs(total - 1) > 1e-6:
         problems.add(("job_classes",), f"the shares add up to {total:g}, not to 1")
     _check_shots(found, site, problems)
+    _check_keeping(found, site, problems)
     for i, qpu in enumerate(found.qpu.names or ()):
         if qpu not in site.qpus:
             text = f"the site has no QPU '{qpu}'{suggestion(qpu, site.qpus)}"
@@ -234,6 +276,25 @@ def _check_shots(found: Workload, site: KnownSite, problems: Problems) -> None:
                 problems.add(("jobs", name, "shots"), text)
 
 
+def _check_keeping(found: Workload, site: KnownSite, problems: Problems) -> None:
+    """What is asked has to be granted by one of the QPUs, or nothing would be rehearsed."""
+    asked = found.keep_warm
+    if asked is None:
+        return
+    bounds = [site.bounds.get(name, KeepBounds()) for name in _qpus_of(found, site)]
+    if asked.linger_s and not any(one.max_linger_s for one in bounds):
+        problems.add(("keep_warm", "linger_s"), "no QPU of the site has keep_warm.max_linger_s")
+    if asked.run_s and not any(one.max_run_s for one in bounds):
+        problems.add(("keep_warm", "run_s"), "no QPU of the site has keep_warm.max_run_s")
+    if asked.kind is not None and asked.kind not in found.jobs:
+        text = f"there is no kind of job '{asked.kind}'{suggestion(asked.kind, found.jobs)}"
+        problems.add(("keep_warm", "kind"), text)
+
+
+def _qpus_of(found: Workload, site: KnownSite) -> list[str]:
+    return list(dict.fromkeys(found.qpu.names or site.qpus[:1]))
+
+
 def _scenario(found: Workload, name: str, site: KnownSite) -> Scenario:
     law = found.qpu.calibration
     calibration = None if law is None else CalibrationLaw(law.every_s, law.lasts_s, law.announced)
@@ -245,8 +306,9 @@ def _scenario(found: Workload, name: str, site: KnownSite) -> Scenario:
             calibration=calibration,
             max_chunk_shots=found.qpu.max_chunk_shots,
             shot_rate_hz=sum(found.shot_rate_hz) / 2,
+            **asdict(site.bounds.get(qpu, KeepBounds())),
         )
-        for qpu in dict.fromkeys(found.qpu.names or site.qpus[:1])
+        for qpu in _qpus_of(found, site)
     )
     return Scenario(
         name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
@@ -13,15 +13,21 @@ from qpu_executor.wire.tasks import Answer, Request
 LONGEST_S = 366 * 86_400.0
 """More seconds than that of anything here are a typing error."""
 
+Seconds = Annotated[float, Field(le=LONGEST_S, allow_inf_nan=False)]
+
 
 class KeepWarmRequest(Request):
     """Keep a QPU for a session, within the site's bounds: a linger or a contiguous run."""
 
-    linger_s: float | None = Field(
-        default=None, gt=0, le=LONGEST_S, description="after each of its tasks, at most so long"
+    linger_s: Seconds | None = Field(
+        default=None,
+        gt=0,
+        description="after each of its tasks, at most so long",
     )
-    run_s: float | None = Field(
-        default=None, gt=0, le=LONGEST_S, description="from now on, nobody else's tasks run there"
+    run_s: Seconds | None = Field(
+        default=None,
+        gt=0,
+        description="from now on, nobody else's tasks run there",
     )
     qpu: str | None = Field(default=None, description="null: the only one that may be kept")
 
@@ -39,8 +45,10 @@ class SessionHintsFields(Request):
     expected_tasks: int | None = Field(
         default=None, ge=1, le=100_000_000, description="tasks that it will submit in all"
     )
-    think_s: float | None = Field(
-        default=None, ge=0, le=LONGEST_S, description="classical seconds between two tasks"
+    think_s: Seconds | None = Field(
+        default=None,
+        ge=0,
+        description="classical seconds between two tasks",
     )
 
 
@@ -56,8 +64,10 @@ class SessionRequest(SessionHintsFields):
     ends_at: AwareDatetime | None = Field(
         default=None, description="when its allocation ends: no task of it outlives that"
     )
-    ends_in_s: float | None = Field(
-        default=None, le=LONGEST_S, description="the same in seconds from now"
+    ends_in_s: Seconds | None = Field(
+        default=None,
+        ge=-LONGEST_S,
+        description="the same in seconds from now",
     )
     keep_warm: KeepWarmRequest | None = None
 
@@ -67,7 +77,7 @@ class HoldOut(Answer):
 
     qpu: str
     kind: Literal["linger", "run"]
-    linger_s: float | None = Field(description="after each task; null for a run")
+    linger_s: Seconds | None = Field(description="after each task; null for a run")
     until: datetime = Field(description="the end of it all, or of the wait that is on")
     kept: bool
 

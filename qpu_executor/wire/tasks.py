@@ -73,6 +73,7 @@ class _WishFields(BaseModel):
         default=None,
         ge=0,
         le=1e9,
+        allow_inf_nan=False,
         description="expected seconds of work, classical and quantum, from this task to the end "
         "of its workflow; the site's policy may go by it",
     )

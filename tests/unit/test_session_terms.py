@@ -63,6 +63,9 @@ def test_request_says_only_what_is_said_so_that_older_managers_understand_it() -
         (SessionTerms(linger_s=5.0, run_s=5.0), "either linger_s or run_s"),
         (SessionTerms(linger_s=-1.0), "linger_s=-1.0 is not possible"),
         (SessionTerms(expected_tasks=0), "expected_tasks=0 is not possible"),
+        (SessionTerms(ends_in_s=float("nan")), "ends_in_s=nan is not possible"),
+        (SessionTerms(ends_in_s=float("-inf")), "ends_in_s=-inf is not possible"),
+        (SessionTerms(run_s=float("inf")), "run_s=inf is not possible"),
     ],
 )
 def test_terms_that_no_manager_takes_are_refused_here(terms: SessionTerms, says: str) -> None:
