@@ -47,6 +47,7 @@ def _register() -> None:
         replay,
         run,
         serve,
+        sessions,
         simulate,
         site,
         tasks,
@@ -76,6 +77,7 @@ def _register() -> None:
     app.add_typer(windows.window, name="window")
     app.add_typer(operate.policy, name="policy")
     app.add_typer(tokens.token, name="token")
+    app.add_typer(sessions.session, name="session")
     app.command("serve")(serve.serve)
     app.command("simulate")(simulate.simulate)
     app.command("replay")(replay.replay)

@@ -28,6 +28,7 @@ from qpu_executor.manager.service.admission import Admission
 from qpu_executor.manager.service.fleet import Fleet, Qpu
 from qpu_executor.manager.service.manager import Manager
 from qpu_executor.manager.service.orders import Accepted, NewTask
+from qpu_executor.manager.service.sessions import NewSession
 from qpu_executor.manager.service.site_policy import SitePolicy
 from qpu_executor.manager.store.records import ChunkRow
 from qpu_executor.manager.store.sql import SqlStore
@@ -167,9 +168,7 @@ class VirtualManager:
 
     async def open_session(self, *, user: str = "ada") -> str:
         """Open a session; its id, for `submit(..., session_id=...)`."""
-        session = await self.manager.open_session(
-            caller(user), name="", kind="test", account=None, key=None
-        )
+        session = await self.manager.sessions.open(caller(user), NewSession(kind="test"))
         return session.id
 
     async def ask(self, what: str, task_id: int, *, user: str = "ada") -> None:

@@ -15,14 +15,15 @@ import typer
 from qpu_executor import errors
 from qpu_executor.cli import main
 from qpu_executor.errors import error_types
-from qpu_executor.manager.api import events, policy, site, tasks
+from qpu_executor.manager.api import events, policy, sessions, site, tasks
 from qpu_executor.model.states import ChunkState, QpuState, TaskState, WaitReason
-from qpu_executor.pipelines.document import Document, Step, load
+from qpu_executor.pipelines.document import Document, SessionWishes, Step, load
 from qpu_executor.pipelines.profiles import Classical, Profile, load_profile
 from qpu_executor.qpus.emulator_settings import EmulatorSettings
 from qpu_executor.qpus.registry import build_adapter
 from qpu_executor.scheduling.transitions import CHUNK_MOVES, TASK_MOVES, state_diagram
 from qpu_executor.settings import JobClassSettings, ManagerSettings, SiteSettings, parse_site
+from qpu_executor.wire.sessions import KeepWarmRequest
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -160,7 +161,7 @@ def test_python_in_the_docs_compiles_and_imports_what_there_is() -> None:
 
 
 def test_every_key_of_a_pipeline_and_a_profile_is_explained() -> None:
-    models = (Document, Step, Profile, Classical)
+    models = (Document, SessionWishes, KeepWarmRequest, Step, Profile, Classical)
     keys = {field.alias or name for model in models for name, field in model.model_fields.items()}
     assert keys - words_in_code("pipelines.md") == set()
 
@@ -174,7 +175,7 @@ def test_every_key_of_a_site_file_is_explained() -> None:
 
 def test_every_route_is_in_the_reference_of_the_api() -> None:
     text = (DOCS / "api.md").read_text("utf-8")
-    parts = (tasks, site, policy, events)
+    parts = (tasks, site, sessions, policy, events)
     routes: list[Any] = [one for part in parts for one in part.router.routes]
     missing = [
         f"{method} {route.path}"

@@ -86,7 +86,10 @@ class FakeManager:
             self.done[work.key] = {"program": program, "seed": work.seed}
         return self.done[work.key]
 
-    def open_session(self, name: str, key: str) -> Any:
+    def qpus(self) -> list[Any]:
+        return []
+
+    def open_session(self, name: str, key: str, terms: Any) -> Any:
         class Session:
             id = key
 

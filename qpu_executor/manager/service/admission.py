@@ -15,6 +15,7 @@ from qpu_executor.manager.service.compatibility import Rates, that_meet
 from qpu_executor.manager.service.fleet import Fleet, Qpu
 from qpu_executor.manager.service.orders import Admitted, NewTask
 from qpu_executor.manager.store.base import Store
+from qpu_executor.manager.store.records import SessionRow
 from qpu_executor.model.values import JobClass
 from qpu_executor.nearest import did_you_mean
 from qpu_executor.programs.program import Program, ProgramFacts
@@ -44,8 +45,15 @@ class Admission:
         self.classes = {one.name: one for one in classes}
         self.default_class = default_class
 
-    async def admit(self, order: NewTask, caller: Caller, rate_hz: Rates) -> Admitted:
+    async def admit(
+        self,
+        order: NewTask,
+        caller: Caller,
+        rate_hz: Rates,
+        session: SessionRow | None = None,
+    ) -> Admitted:
         """The task with what was found out about it. `rate_hz`: of a QPU, by its name.
+        `session`: the one that the order names.
 
         Raises RequestRefused (class, QPU, limits, stopping rule), ProgramRefused (a device's
         rule), ProgramError (can't be read) or UnknownTask (no such program).
@@ -71,9 +79,10 @@ class Admission:
             program=program,
             facts=facts,
             job_class=job_class.name,
-            account=order.account or caller.name,
+            account=order.account or (caller.name if session is None else session.account),
             qpus=tuple(qpus),
             layout=self._layout(facts, qpus),
+            session_ends_at=None if session is None else session.ends_at,
         )
 
     def _layout(self, facts: ProgramFacts | None, qpus: Iterable[str]) -> str | None:
