@@ -53,6 +53,7 @@ class Followed:
     stop_asked: bool = False
     overdue: bool = False
     ended: bool = False
+    looks: int = 0
     trouble: str | None = None
     look_now: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -118,6 +119,7 @@ class Follower:
         )
         if outcome.kind is OutcomeKind.FINISHED:
             self._pace.took(stay.shots, device_s, setup_s)
+            self._pace.looked(stay.shots, job.looks)
         return self._end(job, outcome)
 
     def _end(self, job: Followed, outcome: ChunkOutcome) -> bool:
@@ -129,6 +131,7 @@ class Follower:
 
     async def look(self, job: Followed) -> bool:
         """Ask about it once; True if it has ended."""
+        job.looks += 1
         try:
             found = await ask_about(self._connection, job.number)
         except NoAnswerError as error:

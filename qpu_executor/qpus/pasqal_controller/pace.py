@@ -5,7 +5,8 @@ the QPU waits for milliseconds, and the controller is asked a few times a job, w
 a job takes. A fixed interval gives one of the two at best.
 
 A look that comes early costs a request, one that comes late costs QPU time: so the first
-look comes when the faster ones of the last jobs would be done.
+look comes when the faster ones of the last jobs would be done, and earlier still while
+first looks keep finding jobs that are done.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ _GROWTH = 1.6
 _SHORTEST_S = 0.001
 _LONGEST_S = 5.0
 _UNKNOWN_FIRST_S = 0.01
+_WANTED_LOOKS = 3
+"""Looks at a job: with fewer, the job may have been done for a while; with more, we ask
+more often than it is worth."""
+_STEP_S = 0.0005
 _SLOWEST_SHOT_S = 10.0
 """Seconds that a shot may take while nothing is known (neutral atoms: 0.1 to 4)."""
 
@@ -32,6 +37,7 @@ class Pace:
         self._given_setup_s = setup_s
         self._shots_s: deque[float] = deque(maxlen=_REMEMBERED)
         self._setups_s: deque[float] = deque(maxlen=_REMEMBERED)
+        self._earlier_s = 0.0
 
     def expected_s(self, shots: int, part: float = 0.5) -> float | None:
         """Seconds from the acceptance of a job to its end; None if that is unknown.
@@ -55,6 +61,15 @@ class Pace:
             self._shots_s.append(device_s / shots)
             self._setups_s.append(setup_s)
 
+    def looked(self, shots: int, looks: int) -> None:
+        """A job of so many shots was seen done at its n-th look."""
+        early_s, usual_s = self.expected_s(shots, 0.25), self.expected_s(shots)
+        if early_s is None or usual_s is None:
+            return
+        step_s = max(_STEP_S, 0.1 * (usual_s - early_s))
+        change_s = step_s if looks < _WANTED_LOOKS else -step_s if looks > _WANTED_LOOKS else 0.0
+        self._earlier_s = min(max(0.0, self._earlier_s + change_s), 0.1 * usual_s)
+
     def pauses(
         self, shots: int, elapsed_s: float = 0.0, round_trip_s: float = 0.0
     ) -> Iterator[float]:
@@ -71,7 +86,7 @@ class Pace:
             spread_s = usual_s - early_s if self._shots_s else 0.1 * usual_s
             longest_s = min(_LONGEST_S, max(0.25 * usual_s, 0.05))
             pause_s = min(max(_SHORTEST_S, 0.5 * spread_s), longest_s)
-            yield max(0.0, early_s - elapsed_s - round_trip_s)
+            yield max(0.0, early_s - elapsed_s - round_trip_s - self._earlier_s)
         while True:
             yield pause_s
             pause_s = min(pause_s * _GROWTH, longest_s)

@@ -98,8 +98,10 @@ class ControllerSettings(BaseModel):
             ) from None
         if first["type"] == "missing":
             raise ConfigError("this setting is missing", where=where) from None
+        # An address or a header may hold a secret.
+        shown = "this" if key in ("url", "headers") else repr(first["input"])
         raise ConfigError(
-            f"{first['input']!r} is no value for this setting",
+            f"{shown} is no value for this setting",
             where=where,
             expected=first["msg"].removeprefix("Value error, "),
         ) from None
