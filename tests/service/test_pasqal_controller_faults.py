@@ -11,6 +11,7 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from qpu_executor.model.values import ChunkId
 from qpu_executor.programs.program import Program
 from qpu_executor.programs.pulser_sequence import to_program
 from qpu_executor.qpus.base import ChunkOrder, ChunkOutcome, OutcomeKind
+from qpu_executor.qpus.pasqal_controller import following
 from qpu_executor.qpus.pasqal_controller.adapter import PasqalController
 from qpu_executor.qpus.pasqal_controller.preparing import Preparing
 from qpu_executor.qpus.pasqal_controller.settings import ControllerSettings
@@ -132,6 +134,17 @@ async def until(true: Callable[[], Awaitable[bool]]) -> None:
         await asyncio.sleep(0.01)
 
 
+async def delivered(qpu: PasqalController, order: Order) -> ChunkOutcome:
+    """Five shots, as the dispatcher gets them: asked about, and repeated once it is proven."""
+    while True:
+        one = order(5)
+        with suppress(ManagerUnreachable):
+            await qpu.start(one)
+        found = await settled(qpu, one.chunk)
+        if found.kind is not OutcomeKind.NOT_KNOWN:
+            return found
+
+
 async def settled(qpu: PasqalController, chunk: ChunkId) -> ChunkOutcome:
     """What becomes of a chunk that is asked about, as the dispatcher does."""
     while True:
@@ -153,6 +166,7 @@ def written_before_the_last_boot(record: Path) -> None:
 
 async def test_a_third_of_all_answers_500_every_shot_is_taken_once(rig: Rig, order: Order) -> None:
     qpu = await rig.qpu()
+    await run(qpu, order(5))
     rig.server.faults.switch(
         [
             {"do": "status", "probability": 0.15},
@@ -160,9 +174,9 @@ async def test_a_third_of_all_answers_500_every_shot_is_taken_once(rig: Rig, ord
         ]
     )
     for _ in range(20):
-        assert (await run(qpu, order(5))).shots == 5
-    assert rig.executed == [5] * 20
-    assert len(rig.machine.ledger.lines) == 40
+        assert (await delivered(qpu, order)).shots == 5
+    assert rig.executed == [5] * 21
+    assert len(rig.machine.ledger.lines) == 42
 
 
 @pytest.mark.parametrize(
@@ -193,16 +207,29 @@ async def test_an_error_of_the_controller_itself_is_proof_and_it_is_sent_again(
     rig: Rig, order: Order
 ) -> None:
     qpu = await rig.qpu()
+    await run(qpu, order())
     rig.fault(on=["create"], do="status", times=2)
     assert (await run(qpu, order())).shots == 10
-    assert rig.posts == 3
-    assert rig.executed == [10]
+    assert rig.posts == 4
+    assert rig.executed == [10, 10]
+
+
+async def test_where_no_number_was_known_before_even_an_error_proves_nothing(
+    rig: Rig, order: Order
+) -> None:
+    qpu = await rig.qpu()
+    rig.fault(on=["create"], do="status", times=1)
+    one = order()
+    with pytest.raises(ManagerUnreachable, match="no number of a job there was known before"):
+        await qpu.start(one)
+    assert rig.posts == 1
 
 
 async def test_errors_without_end_are_a_device_error_and_nothing_ran(
     rig: Rig, order: Order
 ) -> None:
     qpu = await rig.qpu()
+    await run(qpu, order())
     rig.fault(on=["create"], do="status")
     one = order()
     with pytest.raises(DeviceError, match="HTTP 500"):
@@ -210,7 +237,7 @@ async def test_errors_without_end_are_a_device_error_and_nothing_ran(
     found = await qpu.ask(one.chunk)
     assert found is not None
     assert found.kind is OutcomeKind.NOT_KNOWN
-    assert rig.machine.ledger.lines == []
+    assert rig.executed == [10]
 
 
 @pytest.mark.parametrize("do", ["drop", "hang", "html"])
@@ -228,6 +255,20 @@ async def test_an_answer_that_proves_nothing_leaves_the_chunk_unknown(
         assert found.kind is OutcomeKind.UNANSWERED
     assert rig.posts == 1
     assert rig.machine.ledger.lines == []
+
+
+async def test_an_error_is_remembered_as_proof_while_nobody_answers_questions(
+    rig: Rig, order: Order
+) -> None:
+    qpu = await rig.qpu()
+    await run(qpu, order())
+    rig.server.faults.switch([{"on": ["create"], "do": "status"}, {"on": ["job"], "do": "drop"}])
+    one = order()
+    with pytest.raises(ManagerUnreachable, match="HTTP 500"):
+        await qpu.start(one)
+    rig.well()
+    assert (await settled(qpu, one.chunk)).kind is OutcomeKind.NOT_KNOWN
+    assert rig.posts == 2
 
 
 async def test_unless_the_site_says_when_it_is_given_up(rig: Rig, order: Order) -> None:
@@ -274,6 +315,23 @@ async def test_a_long_silence_is_told_and_the_job_is_followed_on(rig: Rig, order
     rig.well()
     assert (await settled(qpu, one.chunk)).shots == 200
     assert rig.executed == [200]
+
+
+async def test_a_mistake_of_ours_while_following_leaves_nobody_waiting(
+    rig: Rig, order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    qpu, one = await rig.qpu(), order()
+    with monkeypatch.context() as broken:
+
+        def fail(*_: object) -> None:
+            raise ZeroDivisionError("ours")
+
+        broken.setattr(following, "times_of", fail)
+        found = await run(qpu, one)
+        assert found.kind is OutcomeKind.UNANSWERED
+        assert "ZeroDivisionError" in found.message
+    assert (await settled(qpu, one.chunk)).shots == 10
+    assert rig.executed == [10]
 
 
 async def test_nobody_listens_nothing_was_sent(rig: Rig, order: Order) -> None:
@@ -546,6 +604,30 @@ async def test_killed_before_the_answer_came_the_job_is_found(rig: Rig, order: O
     second = await rig.qpu()
     assert (await settled(second, one.chunk)).shots == 10
     assert rig.posts == 1
+
+
+async def test_killed_at_the_second_attempt_the_first_one_s_end_proves_nothing(
+    rig: Rig, order: Order
+) -> None:
+    first = await rig.qpu()
+    await run(first, order())
+    rig.server.faults.switch(
+        [{"on": ["create"], "do": "status", "times": 1}, {"on": ["create"], "do": "hang"}]
+    )
+    one = order()
+    starting = asyncio.create_task(first.start(one))
+
+    async def sent_twice() -> bool:
+        return rig.posts == 3
+
+    await until(sent_twice)
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+    await first.close()
+    second = await rig.qpu()
+    found = await second.ask(one.chunk)
+    assert found is not None
+    assert found.kind is OutcomeKind.UNANSWERED
 
 
 async def test_what_isn_t_in_the_record_was_never_sent(

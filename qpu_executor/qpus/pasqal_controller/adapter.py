@@ -2,6 +2,9 @@
 
 One job at a time, since a new one cancels the one before there. A chunk is looked for
 before it is started again, and only the controller's own denial makes it unknown.
+
+Longer than other files: the whole interface is here, so that each of its methods can be
+held against the others (who begins a chunk, who ends it, who may ask in between).
 """
 
 from __future__ import annotations
@@ -219,7 +222,7 @@ class PasqalController:
         followed = self._followed.get(chunk)
         if followed is not None:
             return None if followed.trouble is None else _unanswered(followed.trouble)
-        if chunk in self._chunks:
+        if chunk in self._chunks and chunk not in self._chunks.running:
             return self._chunks.ask(chunk)
         sent = self._record.find(chunk)
         if sent is None and not self._record.complete:
@@ -260,7 +263,16 @@ class PasqalController:
         work = self._follower().follow(followed)
         task = asyncio.create_task(work, name=f"job {number} of {self._name}")
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda done: self._left(followed, done))
+
+    def _left(self, followed: Followed, task: asyncio.Task[None]) -> None:
+        """Nobody follows the job any more. A mistake of ours leaves nobody waiting for ever."""
+        self._tasks.discard(task)
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        log.error("job %d can't be followed", followed.number, exc_info=error)
+        self._followed.pop(followed.chunk, None)
+        self._chunks.interrupt(followed.chunk, _unanswered(f"the adapter failed: {error!r}"))
 
     def _follower(self) -> Follower:
         return Follower(
@@ -290,9 +302,10 @@ class PasqalController:
             self._record.accepted(chunk, found.number)
             self._begin(chunk, found.number, self._old_stay(sent))
             return None
-        if found.absence is Absence.UNCLEAR:
-            return _unanswered(found.reason)
-        if found.absence is Absence.NOT_THERE and not self._given_up(sent):
+        # What was sent to a controller that had just started anew may still be on its way.
+        gone = found.absence is Absence.FORGOTTEN and self._since_s(sent) > self._settings.accept_s
+        gone = gone or (found.absence is Absence.NOT_THERE and sent.over)
+        if not gone and not (found.heard and self._given_up(sent)):
             return _unanswered(f"{found.reason}; nobody knows whether it will")
         self._record.never_sent(chunk)
         return ChunkOutcome(OutcomeKind.NOT_KNOWN, message=found.reason)

@@ -17,11 +17,11 @@ from collections.abc import Iterator, Sequence
 _REMEMBERED = 15
 """Jobs that are looked back on: enough for a quartile, few enough to forget an old rate."""
 
-_GROWTH = 1.6
-_SHORTEST_S = 0.001
+_GROWTH = 1.3
+_SHORTEST_S = 0.0005
 _LONGEST_S = 5.0
 _UNKNOWN_FIRST_S = 0.01
-_WANTED_LOOKS = 3
+_WANTED_LOOKS = 4
 """Looks at a job: with fewer, the job may have been done for a while; with more, we ask
 more often than it is worth."""
 _STEP_S = 0.0005

@@ -39,7 +39,8 @@ class Sent:
     """A chunk that was handed over, or was about to be.
 
     `number`: of its job (None: nobody saw it). `before`: the newest number known when it
-    was sent. `never`: it is certain that it never arrived. `sent_at`: manager's clock.
+    was sent. `over`: the controller ended the request, with or without a job. `never`: it
+    is certain that there is no job. `sent_at`: manager's clock.
     """
 
     shots: int
@@ -47,6 +48,7 @@ class Sent:
     sent_at: Instant
     before: int | None = None
     number: int | None = None
+    over: bool = False
     never: bool = False
 
 
@@ -102,14 +104,26 @@ class SentRecord:
         """The chunk is about to leave; a killed process leaves this behind. Raises OSError."""
         sent = Sent(shots, atoms, at, before=self.newest)
         self._keep(chunk, sent)
-        await self._on_disk(lambda: self._append(_sent_line(chunk, sent)))
+        await self._write(_sent_line(chunk, sent))
         return sent
+
+    async def sending_again(self, chunk: ChunkId) -> None:
+        """It is proven that it didn't arrive, and it is about to leave again. Raises OSError."""
+        sent = self._sent[chunk]
+        sent.over = False
+        await self._write(_sent_line(chunk, sent))
 
     def accepted(self, chunk: ChunkId, number: int) -> None:
         """The chunk's job has this number."""
         sent = self._sent[chunk]
         sent.number = self.newest = number
         self.newest_mark = self.mark(chunk)
+        self._note(_sent_line(chunk, sent))
+
+    def request_over(self, chunk: ChunkId) -> None:
+        """The controller itself ended the request: no job comes of it later."""
+        sent = self._sent[chunk]
+        sent.over = True
         self._note(_sent_line(chunk, sent))
 
     def never_sent(self, chunk: ChunkId) -> None:
@@ -136,6 +150,9 @@ class SentRecord:
         """Write a line some time soon, and save it with those before it."""
         if self._disk is not None:
             self._disk.submit(self._append, line, save=True)
+
+    async def _write(self, line: dict[str, Any]) -> None:
+        await self._on_disk(lambda: self._append(line))
 
     async def _on_disk(self, work: Callable[[], R]) -> R:
         assert self._disk is not None

@@ -55,21 +55,22 @@ class Starter:
         """
         try:
             sent = await self._record.sending(chunk, shots, prepared.atoms, at)
+            body = new_job(chunk, self._record.mark(chunk), prepared.sequence, shots)
+            found = await self._attempt(chunk, sent, body)
+            for pause_s in RETRY_S:
+                if isinstance(found, Job):
+                    break
+                log.warning("QPU %s: chunk %s is sent again: %s", self._name, chunk, found)
+                await asyncio.sleep(pause_s)
+                await self._record.sending_again(chunk)
+                found = await self._attempt(chunk, sent, body)
         except OSError as error:
             raise self._failed(f"what is sent can't be written down: {error}") from None
-        body = new_job(chunk, self._record.mark(chunk), prepared.sequence, shots)
-        last = ""
-        for pause_s in (0.0, *RETRY_S):
-            if pause_s:
-                log.warning("QPU %s: chunk %s is sent again: %s", self._name, chunk, last)
-                await asyncio.sleep(pause_s)
-            found = await self._attempt(chunk, sent, body)
-            if isinstance(found, Job):
-                self._record.accepted(chunk, found.number)
-                return found
-            last = found
+        if isinstance(found, Job):
+            self._record.accepted(chunk, found.number)
+            return found
         self._record.never_sent(chunk)
-        raise self._failed(last)
+        raise self._failed(found)
 
     async def look_for(self, chunk: ChunkId, sent: Sent) -> Job | Missing:
         """The job of a chunk whose acceptance nobody saw."""
@@ -112,6 +113,8 @@ class Starter:
 
         Raises ManagerUnreachable where the job may still come about.
         """
+        if ended:
+            self._record.request_over(chunk)
         found = await self.look_for(chunk, sent)
         if isinstance(found, Job):
             log.warning(
