@@ -341,7 +341,7 @@ class PasqalController:
             f"the controller doesn't take the program ({refusal})",
             where=f"QPU {self._name}",
             rule="controller",
-            next_step="compare it with the device: `qpu info --device`",
+            next_step=f"compare it with the device: qpu info {self._name} --device",
         )
 
     def _health(self, state: QpuState, device: PublishedDevice) -> Health:
