@@ -5,7 +5,9 @@ import itertools
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
+import pulser
 import pytest
 import pytest_asyncio
 
@@ -22,9 +24,11 @@ from qpu_executor.qpus.base import (
     OutcomeKind,
     QpuAdapter,
 )
+from qpu_executor.qpus.pasqal_controller.adapter import build as build_controller
 from qpu_executor.qpus.pulser_emulator import build
 from qpu_executor.qpus.registry import interface_mismatch
 from qpu_executor.qpus.simulated import build as build_simulated
+from qpu_executor.testing.controller.process import ControllerProcess
 from qpu_executor.testing.fake_qpu import DEFAULT_CAPABILITIES, FakeQpu, seeded_counts
 from qpu_executor.testing.sequences import line, small_sequence
 
@@ -33,13 +37,15 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 NEVER_STARTED = ChunkId(2**31 - 1, 0)
 TASK_IDS = itertools.count(1)
+DATA = Path(__file__).parents[1] / "data" / "controller"
 
 
 @dataclass
 class Subject:
     """An opened adapter with what it can run, what takes long there, and what it refuses.
 
-    `survives`: its chunks go on when the adapter is closed, as on hardware.
+    `survives`: its chunks go on when the adapter is closed, as on hardware. `too_many`:
+    atoms that are beyond a limit of its own (None: it has none but its device's).
     """
 
     qpu: QpuAdapter
@@ -48,6 +54,7 @@ class Subject:
     invalid: Program
     endless_shots: int = 20
     survives: bool = False
+    too_many: int | None = 60
 
     def long_order(self) -> ChunkOrder:
         return order(self.endless, shots=self.endless_shots)
@@ -105,19 +112,59 @@ def make_remembering() -> Subject:
     return make_simulated(memory="file")
 
 
+@pytest.fixture(scope="module")
+def controller(tmp_path_factory):
+    """The stand-in for Pasqal's controller, in a process of its own."""
+    process = ControllerProcess(
+        tmp_path_factory.mktemp("controller"),
+        *("--shot-s", "0.005", "--scenario", str(DATA / "partial-results.json")),
+    )
+    process.start()
+    yield process
+    process.close()
+
+
+def make_controlled(controller: ControllerProcess) -> Subject:
+    def program(**settings: object) -> Program:
+        return to_program(small_sequence(**settings))
+
+    near = {"a": (0.0, 0.0), "b": (1.0, 0.0)}
+    return Subject(
+        build_controller("controlled", {"url": controller.url, "partial_results": True}),
+        (program(), program(duration_ns=160)),
+        program(duration_ns=240),
+        program(device=pulser.MockDevice, atoms=near, layout=False),
+        endless_shots=2000,
+        survives=True,
+        too_many=None,
+    )
+
+
 @pytest.fixture(
-    params=[make_fake, make_emulator, make_simulated, make_remembering],
-    ids=["fake", "pulser-emulator", "simulated-qpu", "simulated-qpu-with-memory"],
+    params=[make_fake, make_emulator, make_simulated, make_remembering, make_controlled],
+    ids=[
+        "fake",
+        "pulser-emulator",
+        "simulated-qpu",
+        "simulated-qpu-with-memory",
+        "pasqal-controller",
+    ],
     scope="module",
 )
 def make(request: pytest.FixtureRequest) -> Callable[[], Subject]:
+    if request.param is make_controlled:
+        stand_in = request.getfixturevalue("controller")
+        return lambda: make_controlled(stand_in)
     return request.param
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def subject(make, tmp_path_factory):
-    subject = make()
-    await subject.qpu.open(SystemClock(), tmp_path_factory.mktemp("qpu"))
+    subject, directory = make(), tmp_path_factory.mktemp("qpu")
+    # Opened before, as at a site: what isn't in its files by now never happened.
+    await subject.qpu.open(SystemClock(), directory)
+    await subject.qpu.close()
+    await subject.qpu.open(SystemClock(), directory)
     yield subject
     await subject.qpu.close()
 
@@ -149,7 +196,7 @@ async def test_a_chunk_gives_as_many_shots_as_were_asked(subject):
     assert all(set(bits) <= {"0", "1"} for bits in found.counts)
     assert found.device_s >= 0
     assert found.setup_s >= 0
-    assert found.epoch
+    assert found.epoch or "calibration" in subject.qpu.capabilities.limits
     assert found.versions
 
 
@@ -210,6 +257,30 @@ async def test_a_chunk_that_was_never_started_is_not_known(subject):
         assert asked.kind is OutcomeKind.NOT_KNOWN
 
 
+async def test_a_stopped_chunk_gives_the_shots_that_it_took_where_it_can(subject):
+    if not subject.qpu.capabilities.partial_results:
+        pytest.skip("no partial results")
+    one = subject.long_order()
+    await subject.qpu.start(one)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(subject.qpu.wait(one.chunk), 0.2)
+    await subject.qpu.stop(one.chunk)
+    found = await subject.qpu.wait(one.chunk)
+    assert found.kind is OutcomeKind.STOPPED
+    assert 0 < found.shots < one.shots
+
+
+async def test_what_a_machine_can_t_do_names_the_limit_behind_it(subject):
+    can = subject.qpu.capabilities
+    if can.emulated:
+        pytest.skip("no vendor to name")
+    wanted = ("can_ask", "partial_results", "seeded", "can_calibrate", "calibration")
+    lacking = {one for one in wanted if not getattr(can, one)}
+    assert lacking <= set(can.limits)
+    assert all(len(text) > 10 for text in can.limits.values())
+    assert not {one for one in can.limits if getattr(can, one, None)}
+
+
 async def test_an_invalid_program_is_refused_and_never_runs(subject):
     one = order(subject.invalid)
     with pytest.raises(ProgramRefused) as caught:
@@ -224,9 +295,11 @@ async def test_a_limit_of_its_own_is_told_at_admission(subject):
         return ProgramFacts(atoms, 100, "layout", tuple(str(i) for i in range(atoms)))
 
     assert subject.qpu.refusal(facts(3), 100) is None
-    refusal = subject.qpu.refusal(facts(60), 100)
+    if subject.too_many is None:
+        pytest.skip("no limit but its device's")
+    refusal = subject.qpu.refusal(facts(subject.too_many), 100)
     assert refusal is not None
-    assert "60 atoms" in str(refusal)
+    assert f"{subject.too_many} atoms" in str(refusal)
 
 
 async def test_counts_don_t_depend_on_how_the_shots_were_cut(subject):

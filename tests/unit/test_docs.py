@@ -20,6 +20,7 @@ from qpu_executor.model.states import ChunkState, QpuState, TaskState, WaitReaso
 from qpu_executor.pipelines.document import Document, SessionWishes, Step, load
 from qpu_executor.pipelines.profiles import Classical, Profile, load_profile
 from qpu_executor.qpus.emulator_settings import EmulatorSettings
+from qpu_executor.qpus.pasqal_controller.settings import ControllerSettings
 from qpu_executor.qpus.registry import build_adapter
 from qpu_executor.scheduling.transitions import CHUNK_MOVES, TASK_MOVES, state_diagram
 from qpu_executor.settings import JobClassSettings, ManagerSettings, SiteSettings, parse_site
@@ -27,7 +28,12 @@ from qpu_executor.wire.sessions import KeepWarmRequest
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    *sorted(DOCS.glob("*.md")),
+    *sorted(DOCS.glob("qpus/*.md")),
+]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
 FENCE = re.compile(r"^( *)```([^\n`]*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
@@ -171,6 +177,17 @@ def test_every_key_of_a_site_file_is_explained() -> None:
     keys = {name for model in models for name in model.model_fields}
     keys |= {field.name for field in fields(EmulatorSettings)} | {"kind"}
     assert keys - words_in_code("site-file.md") == set()
+
+
+def test_every_setting_of_a_controller_is_explained() -> None:
+    assert (
+        set(ControllerSettings.model_fields) - words_in_code("qpus/pasqal-controller.md") == set()
+    )
+
+
+def test_every_page_about_a_qpu_is_linked_from_their_index() -> None:
+    linked = set(LINK.findall((DOCS / "qpus" / "index.md").read_text("utf-8")))
+    assert {page.name for page in DOCS.glob("qpus/*.md")} - {"index.md"} <= linked
 
 
 def test_every_route_is_in_the_reference_of_the_api() -> None:
