@@ -44,6 +44,11 @@ class JobSending:
         self._settle_s = settle_s
         self._writing = asyncio.Lock()
         self._late: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    def close(self) -> None:
+        """Write nothing more: the file is the next one's. What comes late is only logged."""
+        self._closed = True
 
     def knows(self, chunk: ChunkId) -> bool:
         """Whether the chunk was sent, or nearly."""
@@ -153,6 +158,8 @@ class JobSending:
     def _came_late(self, order: ChunkOrder, name: JobName, handle: str) -> None:
         """The acknowledgement of a job that had been given up: it is the chunk's after all."""
         log.warning("%s: chunk %s is job %s, as it says late", self._where, order.chunk, handle)
+        if self._closed:
+            return
         sent = SentChunk(time.time(), name.order_mark, order.shots, handle)
         task = asyncio.get_running_loop().create_task(self._acknowledged(order.chunk, sent))
         self._late.add(task)

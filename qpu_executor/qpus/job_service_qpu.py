@@ -121,6 +121,8 @@ class JobServiceQpu:
         """Let go. Jobs go on at the service; the next manager asks about them."""
         if self._starting:
             await asyncio.wait(self._starting.values(), timeout=_CLOSING_S)
+        if self._sending is not None:
+            self._sending.close()
         calls, self._calls, self._sending, self._device = self._calls, None, None, None
         tasks = [*self._following, *self._starting.values()]
         for task in tasks:
@@ -194,7 +196,7 @@ class JobServiceQpu:
         # A task of its own: a manager that ends must not forget a job that it is sending.
         starting = asyncio.create_task(self._start(order, self._sending), name=f"chunk {chunk}")
         self._starting[chunk] = starting
-        starting.add_done_callback(lambda _: self._started(chunk))
+        starting.add_done_callback(lambda done: self._started(chunk, done))
         await asyncio.shield(starting)
 
     async def wait(self, chunk: ChunkId) -> ChunkOutcome:
@@ -248,9 +250,11 @@ class JobServiceQpu:
         if order.chunk in self._stop_asked:
             await self.stop(order.chunk)
 
-    def _started(self, chunk: ChunkId) -> None:
+    def _started(self, chunk: ChunkId, done: asyncio.Task[None]) -> None:
         self._starting.pop(chunk, None)
         self._stop_asked.discard(chunk)
+        if not done.cancelled() and (error := done.exception()) is not None:
+            log.info("%s: chunk %s wasn't sent: %s", self._where, chunk, error)
 
     def _follow(self, chunk: ChunkId, sent: SentChunk, *, at_once: bool) -> None:
         calls = self._calls

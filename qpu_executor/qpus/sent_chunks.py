@@ -20,7 +20,7 @@ from qpu_executor.errors import StoreError
 from qpu_executor.model.values import ChunkId
 
 FORMAT = 1
-_REMEMBERED = 256
+_REMEMBERED = 128
 """Chunks kept: far more than can be in flight at once."""
 
 
@@ -98,7 +98,7 @@ class SentChunks:
         }
         new = self._path.with_name(f".{self._path.name}.new")
         with new.open("w", encoding="utf-8") as file:
-            json.dump(document, file)
+            json.dump(document, file, indent=1)  # operators read it, and may have to edit it
             file.flush()
             os.fsync(file.fileno())
         os.replace(new, self._path)
