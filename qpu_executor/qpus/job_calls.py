@@ -9,7 +9,12 @@ from typing import Any, TypeVar
 
 from qpu_executor.errors import DeviceError, ProgramRefused, QpuExecutorError
 from qpu_executor.qpus.blocking_calls import BlockingCalls, CallHungError
-from qpu_executor.qpus.job_service import CredentialsError, JobServiceError, UnclearError
+from qpu_executor.qpus.job_service import (
+    ComeBackLaterError,
+    CredentialsError,
+    JobServiceError,
+    UnclearError,
+)
 from qpu_executor.qpus.job_service_settings import JobServiceSettings
 
 log = logging.getLogger(__name__)
@@ -20,7 +25,7 @@ class JobCalls:
     """`where`: for messages. Made on the loop that it is used on.
 
     `opened`: set once the adapter is open. `barred`: until when (loop time) and why the
-    service is left alone, since it doesn't accept our credentials.
+    service is left alone: it doesn't accept our credentials, or asks for patience.
     """
 
     def __init__(self, where: str, settings: JobServiceSettings) -> None:
@@ -47,14 +52,17 @@ class JobCalls:
         try:
             return await self._calls.run(call, *arguments, deadline_s=deadline_s, late=late)
         except CredentialsError as error:
-            self._bar(error)
+            self._bar(error, self._settings.retry_credentials_s)
+            raise
+        except ComeBackLaterError as error:
+            self._bar(error, error.after_s)
             raise
         except (JobServiceError, ProgramRefused):
             raise
         except QpuExecutorError as error:
             if not self.opened:
                 raise
-            self._bar(error)
+            self._bar(error, self._settings.retry_credentials_s)
             raise CredentialsError(str(error)) from None
         except CallHungError as error:
             raise UnclearError(f"the SDK hangs: {error}") from None
@@ -62,9 +70,8 @@ class JobCalls:
             log.exception("%s: its SDK raised what nobody expected", self._where)
             raise UnclearError(f"{type(error).__name__}: {error}") from None
 
-    def _bar(self, error: Exception) -> None:
-        until = asyncio.get_running_loop().time() + self._settings.retry_credentials_s
-        self.barred = (until, str(error))
+    def _bar(self, error: Exception, for_s: float) -> None:
+        self.barred = (asyncio.get_running_loop().time() + for_s, str(error))
 
     async def before_sending(self, call: Callable[..., R], *arguments: Any) -> R:
         """A call before anything was sent: whatever goes wrong is a DeviceError."""

@@ -156,14 +156,24 @@ class JobSending:
         return None if found is None else found.handle
 
     def _came_late(self, order: ChunkOrder, name: JobName, handle: str) -> None:
-        """The acknowledgement of a job that had been given up: it is the chunk's after all."""
+        """The acknowledgement of a job that had been given up."""
         log.warning("%s: chunk %s is job %s, as it says late", self._where, order.chunk, handle)
         if self._closed:
             return
-        sent = SentChunk(time.time(), name.order_mark, order.shots, handle)
-        task = asyncio.get_running_loop().create_task(self._acknowledged(order.chunk, sent))
+        task = asyncio.get_running_loop().create_task(self._take_late(order, name, handle))
         self._late.add(task)
         task.add_done_callback(self._late.discard)
+
+    async def _take_late(self, order: ChunkOrder, name: JobName, handle: str) -> None:
+        """It is the chunk's after all; one that was denied by now is nobody's, and cancelled."""
+        if self.knows(order.chunk):
+            sent = SentChunk(time.time(), name.order_mark, order.shots, handle)
+            await self._acknowledged(order.chunk, sent)
+            return
+        try:
+            await self._calls.run(self._service.cancel, handle)
+        except JobServiceError as error:
+            log.error("%s: job %s is nobody's, and runs: %s", self._where, handle, error)
 
     async def _acknowledged(self, chunk: ChunkId, sent: SentChunk) -> None:
         """Write a job's handle down. A disk that is full loses it only for the next manager."""

@@ -30,6 +30,14 @@ class CredentialsError(NotSentError):
     """Who we are isn't accepted: a token that expired, a wrong password, no credits."""
 
 
+class ComeBackLaterError(NotSentError):
+    """The service has more to do than it takes. `after_s`: seconds that it asks for."""
+
+    def __init__(self, message: str, after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.after_s = 10.0 if after_s is None else after_s
+
+
 class JobRefusedError(NotSentError):
     """The service read the job and will never run it: its owner must act."""
 

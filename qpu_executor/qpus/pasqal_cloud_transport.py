@@ -26,6 +26,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from qpu_executor.qpus.job_service import (
+    ComeBackLaterError,
     CredentialsError,
     JobRefusedError,
     JobServiceError,
@@ -149,10 +150,16 @@ def _refused(method: str, response: requests.Response, *, with_token: bool) -> J
     if status == 404:
         return NotSentError(said) if method == "POST" else NoSuchJobError(said)
     if status == 429:
-        return NotSentError(said)
+        return ComeBackLaterError(said, _retry_after_s(response))
     if status >= 500 or status in _UNCLEAR or method != "POST":
         return UnclearError(said)
     return JobRefusedError(said)
+
+
+def _retry_after_s(response: requests.Response) -> float | None:
+    """Seconds; None where the header is missing, or gives a date."""
+    said = response.headers.get("retry-after", "")
+    return min(float(said), 3600.0) if said.isdigit() else None
 
 
 def _reason(response: requests.Response) -> str:

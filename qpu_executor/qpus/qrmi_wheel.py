@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from qpu_executor.errors import QpuExecutorError
 from qpu_executor.qpus.job_service import (
+    ComeBackLaterError,
     CredentialsError,
     JobRefusedError,
     JobServiceError,
@@ -96,7 +97,7 @@ def _of_status(status: int | None, text: str) -> JobServiceError:
         case 404:
             return NoSuchJobError(text)
         case 429:
-            return NotSentError(text)
+            return ComeBackLaterError(text)
         case None | 408 | 425:
             return UnclearError(text)
     return JobRefusedError(text) if status < 500 else UnclearError(text)

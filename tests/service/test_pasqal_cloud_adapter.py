@@ -248,13 +248,21 @@ async def test_a_look_that_fails_is_no_news(cloud, settings, program, tmp_path, 
     assert executed(cloud, one) == 1
 
 
+async def test_a_cloud_that_denies_a_batch_once_isn_t_believed(cloud, settings, program, tmp_path):
+    async with opened(settings, tmp_path) as qpu:
+        cloud.fault(Fault("GET", STATUS, "status", status=404))
+        one = order(program, shots=200)
+        await qpu.start(one)
+        assert (await qpu.wait(one.chunk)).shots == 200
+    assert executed(cloud, one) == 1
+
+
 async def test_a_cloud_that_forgets_is_believed_when_it_says_so_twice(
     cloud, settings, program, tmp_path
 ):
     async with opened(settings, tmp_path) as qpu:
         one = order(program, shots=500)
         await qpu.start(one)
-        cloud.fault(Fault("GET", STATUS, "status", status=404))
         assert await qpu.ask(one.chunk) is None
         cloud.forget_jobs()
         assert (await qpu.wait(one.chunk)).kind is OutcomeKind.NOT_KNOWN
@@ -306,6 +314,9 @@ async def test_a_cloud_that_asks_for_patience_ran_nothing(cloud, settings, progr
         one = order(program)
         with pytest.raises(DeviceError, match="429"):
             await qpu.start(one)
+        # Closed for a while: no fault that would count against the task.
+        health = await qpu.health()
+        assert (health.state, "429" in health.reason) == (QpuState.DOWN, True)
         await qpu.start(one)
         assert (await qpu.wait(one.chunk)).shots == 20
     assert executed(cloud, one) == 1

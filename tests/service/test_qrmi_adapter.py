@@ -20,6 +20,7 @@ from qpu_executor.model.states import QpuState
 from qpu_executor.model.values import ChunkId
 from qpu_executor.programs.program import PULSER, Program
 from qpu_executor.programs.pulser_sequence import to_program
+from qpu_executor.programs.vendor_programs import QISKIT
 from qpu_executor.qpus.base import ChunkOrder, OutcomeKind
 from qpu_executor.qpus.qrmi_resource import build
 from qpu_executor.testing.munge_stand_in import load_munge_stand_in
@@ -351,6 +352,30 @@ async def test_qrmi_s_own_configuration_file_is_read(site, program, tmp_path):
         assert (await qpu.wait(one.chunk)).shots == 20
     with pytest.raises(ConfigError, match="has no resource 'pascal'"):
         await build("pascal", settings).open(SystemClock(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("type_name", "key"),
+    [("ibm-quantum-compute-service", "QCS"), ("qiskit-runtime-service", "QRS")],
+)
+async def test_ibm_s_services_run_samplers_and_close_like_all_others(
+    site, tmp_path, type_name, key
+):
+    environment = {
+        f"QRMI_IBM_{key}_ENDPOINT": f"{site.url}/api/v1",
+        f"QRMI_IBM_{key}_IAM_ENDPOINT": site.url,
+        f"QRMI_IBM_{key}_IAM_APIKEY": "key",
+        f"QRMI_IBM_{key}_SERVICE_CRN": "crn",
+    }
+    settings = {"type": type_name, "environment": environment, **FAST}
+    content = {"program_id": "sampler", "parameters": {"pubs": [["c = measure q;"]]}}
+    async with opened(settings, tmp_path, name="ibm_stand_in") as qpu:
+        one = order(Program(QISKIT, json.dumps(content)))
+        await qpu.start(one)
+        found = await qpu.wait(one.chunk)
+        assert (found.kind, found.shots) == (OutcomeKind.FINISHED, 20)
+        site.accessible(False)
+        assert (await qpu.health()).state is QpuState.DOWN
 
 
 async def test_without_the_wheel_one_line_says_which_extra(warden, tmp_path, monkeypatch):

@@ -17,6 +17,7 @@ from qpu_executor.model.values import ChunkId
 from qpu_executor.programs.program import Program
 from qpu_executor.qpus.base import ChunkOrder, DeviceDescription, OutcomeKind
 from qpu_executor.qpus.job_service import (
+    ComeBackLaterError,
     CredentialsError,
     FoundJob,
     JobProgress,
@@ -263,6 +264,34 @@ async def test_an_unexpected_error_of_the_sdk_is_no_clear_answer(tmp_path):
         assert found is not None
         assert found.kind is OutcomeKind.UNANSWERED
     assert service.calls.count("send") == 1
+
+
+async def test_a_job_that_comes_to_be_after_it_was_denied_is_cancelled(tmp_path):
+    service = ScriptedService()
+    service.gate.clear()
+    async with opened(service, tmp_path, call_timeout_s=0.05, settle_s=0.01) as qpu:
+        with pytest.raises(ManagerUnreachable):
+            await qpu.start(order())
+        while True:
+            found = await qpu.ask(ONE)
+            assert found is not None
+            if found.kind is OutcomeKind.NOT_KNOWN:
+                break
+            await asyncio.sleep(0.005)
+        service.gate.set()
+        while service.jobs.get("job-0") is not JobState.CANCELLED:  # noqa: ASYNC110  (threads)
+            await asyncio.sleep(0.005)
+
+
+async def test_a_service_that_asks_for_patience_is_left_alone_for_as_long(tmp_path):
+    service = ScriptedService()
+    async with opened(service, tmp_path) as qpu:
+        service.raises["send"] = ComeBackLaterError("busy", after_s=0.2)
+        with pytest.raises(DeviceError, match="busy"):
+            await qpu.start(order())
+        assert (await qpu.health()).state is QpuState.DOWN
+        while (await qpu.health()).state is not QpuState.UP:  # noqa: ASYNC110  (time passes)
+            await asyncio.sleep(0.01)
 
 
 async def test_credentials_are_tried_again_only_after_a_pause(tmp_path):

@@ -1,4 +1,7 @@
-"""IBM Quantum Compute Service's API, as far as QRMI 0.26 uses it: samplers and their samples."""
+"""IBM's API, as far as QRMI 0.26 uses it: samplers and their samples.
+
+It is that of the Quantum Compute Service, and of the older Qiskit Runtime Service.
+"""
 
 from __future__ import annotations
 
@@ -38,6 +41,9 @@ def answer(site: Site, request: Request) -> Answer | None:
     path = request.path.removeprefix("/api/v1")
     if path == "/backends":
         return Answer({"devices": [_backend(site)]})
+    if path.endswith("/status"):
+        said = "active" if site.accessible else "maintenance"
+        return Answer({"state": site.accessible, "status": said, "length_queue": 0})
     if path.startswith("/backends/"):
         return Answer({"backend_name": "ibm_stand_in", "n_qubits": _BITS})
     if path == "/jobs":
