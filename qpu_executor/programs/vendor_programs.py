@@ -30,6 +30,25 @@ FELIS = "alice-bob-felis"
 VENDOR_KINDS = frozenset({QISKIT, IQM, FELIS})
 
 
+_KEYS = {
+    QISKIT: ("program_id", "parameters"),
+    IQM: ("iqmjson", "job_type"),
+    FELIS: ("human_qir", "input_params"),
+}
+"""What a payload file of each kind has to have."""
+
+
+def kind_of_text(text: str) -> str | None:
+    """The kind of a payload file of QRMI, told by its keys; None for anything else."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict):
+        return None
+    return next((kind for kind, keys in _KEYS.items() if found.keys() >= set(keys)), None)
+
+
 @without_context
 def with_shots(program: Program, shots: int) -> dict[str, Any]:
     """The program's content as an object that asks for this number of shots.

@@ -105,7 +105,7 @@ def test_one_client_runs_on_each_of_them_in_chunks(manager, vendors, program):
         tasks = {
             "cloud": client.submit(program, 250, qpu="cloud"),
             "cloud-by-qrmi": client.submit(program, 150, qpu="cloud-by-qrmi"),
-            "ibm": client.submit(sampler(), 150, qpu="ibm"),
+            "ibm": client.submit(json.loads(sampler().content), 150, qpu="ibm"),
         }
         results = {qpu: task.result(timeout=60) for qpu, task in tasks.items()}
     assert {qpu: sum(one.counts.values()) for qpu, one in results.items()} == {

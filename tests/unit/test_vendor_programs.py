@@ -3,8 +3,9 @@ import pickle
 
 import pytest
 
-from qpu_executor.errors import ProgramRefused
+from qpu_executor.errors import ProgramError, ProgramRefused
 from qpu_executor.programs.program import Program
+from qpu_executor.programs.pulser_sequence import to_program
 from qpu_executor.programs.vendor_programs import (
     FELIS,
     IQM,
@@ -110,6 +111,18 @@ def test_what_can_t_be_scheduled_is_refused_by_rule(program, rule):
         check(program, 10)
     assert caught.value.rule == rule
     assert pickle.loads(pickle.dumps(caught.value)).rule == rule
+
+
+@pytest.mark.parametrize("program", [sampler(["qasm"]), circuits("a"), felis()])
+def test_a_payload_file_of_qrmi_is_told_by_its_keys_as_text_and_as_a_dict(program):
+    assert to_program(program.content) == program
+    assert to_program(json.loads(program.content)).kind == program.kind
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"program_id": "sampler"}'])
+def test_what_is_neither_a_sequence_nor_a_payload_file_is_refused_as_before(text):
+    with pytest.raises(ProgramError, match="JSON"):
+        to_program(text)
 
 
 def sampled(**registers):
