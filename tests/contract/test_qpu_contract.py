@@ -2,9 +2,12 @@
 
 import asyncio
 import itertools
+import json
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pulser
@@ -17,6 +20,7 @@ from qpu_executor.model.states import QpuState
 from qpu_executor.model.values import ChunkId
 from qpu_executor.programs.program import Program, ProgramFacts
 from qpu_executor.programs.pulser_sequence import to_program
+from qpu_executor.programs.vendor_programs import FELIS, IQM, QISKIT
 from qpu_executor.qpus.base import (
     Capabilities,
     ChunkOrder,
@@ -24,13 +28,17 @@ from qpu_executor.qpus.base import (
     OutcomeKind,
     QpuAdapter,
 )
+from qpu_executor.qpus.pasqal_cloud import build as build_pasqal_cloud
 from qpu_executor.qpus.pasqal_controller.adapter import build as build_controller
 from qpu_executor.qpus.pulser_emulator import build
+from qpu_executor.qpus.qrmi_resource import build as build_qrmi
 from qpu_executor.qpus.registry import interface_mismatch
 from qpu_executor.qpus.simulated import build as build_simulated
 from qpu_executor.testing.controller.process import ControllerProcess
 from qpu_executor.testing.fake_qpu import DEFAULT_CAPABILITIES, FakeQpu, seeded_counts
+from qpu_executor.testing.munge_stand_in import load_munge_stand_in
 from qpu_executor.testing.sequences import line, small_sequence
+from qpu_executor.testing.vendor_stand_in.process import StandInProcess
 
 # Adapters are opened once for all tests, so these share an event loop.
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -140,14 +148,176 @@ def make_controlled(controller: ControllerProcess) -> Subject:
     )
 
 
+def remote_subject(qpu: QpuAdapter) -> Subject:
+    """A Pasqal QPU behind the stand-in, which takes 5 ms for a shot."""
+
+    def program(**settings: object) -> Program:
+        return to_program(small_sequence(**settings))
+
+    return Subject(
+        qpu,
+        (program(), program(duration_ns=160)),
+        program(duration_ns=240),
+        Program("unheard-of", "x"),
+        endless_shots=400,
+        survives=True,
+    )
+
+
+def make_pasqal_cloud(stand_in: StandInProcess, token_file: str) -> Subject:
+    settings = {
+        "device_type": "FRESNEL",
+        "project_id": "project",
+        "token_file": token_file,
+        "core_url": f"{stand_in.url}/core-fast",
+        "max_atoms": 25,
+        "poll_s": [0.02, 0.2],
+    }
+    return remote_subject(build_pasqal_cloud("cloud", settings))
+
+
+def make_qrmi_cloud(stand_in: StandInProcess, token_file: str) -> Subject:
+    settings = {
+        "resource": "FRESNEL",
+        "type": "pasqal-cloud",
+        "environment": {
+            "QRMI_PASQAL_CLOUD_PROJECT_ID": "project",
+            "QRMI_PASQAL_CLOUD_BASE_URL": stand_in.url,
+        },
+        "secret_files": {"QRMI_PASQAL_CLOUD_AUTH_TOKEN": token_file},
+        "max_atoms": 25,
+        "poll_s": [0.02, 0.2],
+    }
+    return remote_subject(build_qrmi("qrmi-cloud", settings))
+
+
+def make_qrmi_local(stand_in: StandInProcess, token_file: str) -> Subject:
+    settings = {
+        "type": "pasqal-local",
+        "environment": {
+            "QRMI_WARDEN_URL": stand_in.url,
+            "QRMI_JOB_UID": "0",
+            "QRMI_JOB_ID": "1",
+        },
+        "acquire": True,
+        "max_atoms": 25,
+        "poll_s": [0.02, 0.2],
+    }
+    return remote_subject(build_qrmi("qrmi-local", settings))
+
+
+def other_vendor(name: str, settings: dict[str, object], kind: str, *contents: object) -> Subject:
+    """`contents`: two programs, one that is used for long orders, and one that is refused."""
+    programs = [Program(kind, json.dumps(one)) for one in contents]
+    qpu = build_qrmi(name, {**settings, "max_atoms": 25, "poll_s": [0.02, 0.2]})
+    return replace(
+        remote_subject(qpu),
+        programs=(programs[0], programs[1]),
+        endless=programs[2],
+        invalid=programs[3],
+    )
+
+
+def make_qrmi_ibm(stand_in: StandInProcess, token_file: str) -> Subject:
+    def program(circuit: str) -> dict[str, object]:
+        return {"program_id": "sampler", "parameters": {"pubs": [[circuit]]}}
+
+    settings = {
+        "resource": "ibm_stand_in",
+        "type": "ibm-quantum-compute-service",
+        "environment": {
+            "QRMI_IBM_QCS_ENDPOINT": f"{stand_in.url}/api/v1",
+            "QRMI_IBM_QCS_IAM_ENDPOINT": stand_in.url,
+            "QRMI_IBM_QCS_IAM_APIKEY": "key",
+            "QRMI_IBM_QCS_SERVICE_CRN": "crn",
+        },
+    }
+    estimator = {"program_id": "estimator", "parameters": {"pubs": [["", "", [], 0.1]]}}
+    circuits = (program(f"{gate} q[0]; c = measure q;") for gate in "xhz")
+    return other_vendor("qrmi-ibm", settings, QISKIT, *circuits, estimator)
+
+
+def make_qrmi_iqm(stand_in: StandInProcess, token_file: str) -> Subject:
+    def program(*circuits: str) -> dict[str, object]:
+        request = {"circuits": [{"name": one, "instructions": []} for one in circuits]}
+        return {"job_type": "circuit", "iqmjson": request}
+
+    settings = {
+        "resource": "iqm_1",
+        "type": "iqm-server",
+        "environment": {"QRMI_IQM_ISA_ENDPOINT": f"{stand_in.url}/iqm"},
+        "secret_files": {"QRMI_IQM_ISA_TOKEN": token_file},
+    }
+    two = program("one", "another")
+    return other_vendor("qrmi-iqm", settings, IQM, *(program(one) for one in "abc"), two)
+
+
+def make_qrmi_felis(stand_in: StandInProcess, token_file: str) -> Subject:
+    def program(code: str) -> dict[str, object]:
+        return {"human_qir": code, "input_params": {"averageNbPhotons": 4}}
+
+    settings = {
+        "resource": "ab_emu_1q_stand_in",
+        "type": "alice-bob-felis",
+        "environment": {
+            "QRMI_AB_FELIS_BASE_ENDPOINT": f"{stand_in.url}/felis",
+            "QRMI_AB_FELIS_API_KEY": b64encode(b"someone:key").decode(),
+        },
+    }
+    return other_vendor("qrmi-felis", settings, FELIS, *(program(one) for one in "abc"), {})
+
+
+BEHIND_THE_STAND_IN = (
+    make_pasqal_cloud,
+    make_qrmi_cloud,
+    make_qrmi_local,
+    make_qrmi_ibm,
+    make_qrmi_iqm,
+    make_qrmi_felis,
+)
+
+
+@pytest.fixture(scope="module")
+def stand_in(tmp_path_factory):
+    with StandInProcess(tmp_path_factory.mktemp("stand-in"), shot_s=0.005) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def munge(tmp_path_factory):
+    if not load_munge_stand_in(tmp_path_factory.mktemp("munge")):
+        pytest.skip("QRMI needs a libmunge for pasqal-local, and there is no compiler for one")
+
+
+@pytest.fixture(scope="module")
+def token_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("secrets") / "token"
+    path.touch(mode=0o600)
+    path.write_text("stand-in-token\n", "utf-8")
+    return str(path)
+
+
 @pytest.fixture(
-    params=[make_fake, make_emulator, make_simulated, make_remembering, make_controlled],
+    params=[
+        make_fake,
+        make_emulator,
+        make_simulated,
+        make_remembering,
+        make_controlled,
+        *BEHIND_THE_STAND_IN,
+    ],
     ids=[
         "fake",
         "pulser-emulator",
         "simulated-qpu",
         "simulated-qpu-with-memory",
         "pasqal-controller",
+        "pasqal-cloud",
+        "qrmi-pasqal-cloud",
+        "qrmi-pasqal-local",
+        "qrmi-ibm",
+        "qrmi-iqm",
+        "qrmi-felis",
     ],
     scope="module",
 )
@@ -155,7 +325,12 @@ def make(request: pytest.FixtureRequest) -> Callable[[], Subject]:
     if request.param is make_controlled:
         stand_in = request.getfixturevalue("controller")
         return lambda: make_controlled(stand_in)
-    return request.param
+    if request.param not in BEHIND_THE_STAND_IN:
+        return request.param
+    if request.param is make_qrmi_local:
+        request.getfixturevalue("munge")
+    needs = (request.getfixturevalue(one) for one in ("stand_in", "token_file"))
+    return partial(request.param, *needs)
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")

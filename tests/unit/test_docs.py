@@ -20,7 +20,10 @@ from qpu_executor.model.states import ChunkState, QpuState, TaskState, WaitReaso
 from qpu_executor.pipelines.document import Document, SessionWishes, Step, load
 from qpu_executor.pipelines.profiles import Classical, Profile, load_profile
 from qpu_executor.qpus.emulator_settings import EmulatorSettings
+from qpu_executor.qpus.job_service_settings import JobServiceSettings
+from qpu_executor.qpus.pasqal_cloud_settings import PasqalCloudSettings
 from qpu_executor.qpus.pasqal_controller.settings import ControllerSettings
+from qpu_executor.qpus.qrmi_settings import QrmiSettings
 from qpu_executor.qpus.registry import build_adapter
 from qpu_executor.scheduling.transitions import CHUNK_MOVES, TASK_MOVES, state_diagram
 from qpu_executor.settings import JobClassSettings, ManagerSettings, SiteSettings, parse_site
@@ -188,6 +191,22 @@ def test_every_setting_of_a_controller_is_explained() -> None:
 def test_every_page_about_a_qpu_is_linked_from_their_index() -> None:
     linked = set(LINK.findall((DOCS / "qpus" / "index.md").read_text("utf-8")))
     assert {page.name for page in DOCS.glob("qpus/*.md")} - {"index.md"} <= linked
+
+
+def test_every_setting_of_a_service_is_explained() -> None:
+    every = set(JobServiceSettings.model_fields)
+    assert every - words_in_code("qpus/pasqal-cloud.md") == set()
+    for page, model in (("pasqal-cloud", PasqalCloudSettings), ("qrmi", QrmiSettings)):
+        own = set(model.model_fields) - every
+        assert own - words_in_code(f"qpus/{page}.md") == set()
+
+
+@pytest.mark.parametrize("name", ["pasqal-cloud", "qrmi"])
+def test_the_example_site_of_a_service_is_one(name: str) -> None:
+    path = ROOT / "configs" / f"{name}.yaml"
+    site = parse_site(path.read_text("utf-8"), str(path))
+    for qpu_name, qpu in site.qpus.items():
+        build_adapter(qpu.kind, qpu_name, qpu.adapter_settings())
 
 
 def test_every_route_is_in_the_reference_of_the_api() -> None:

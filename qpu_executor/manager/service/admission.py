@@ -7,6 +7,7 @@ candidate's device.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 
 from qpu_executor.errors import ProgramError, ProgramRefused, RequestRefused, UnknownTask
@@ -18,7 +19,9 @@ from qpu_executor.manager.store.base import Store
 from qpu_executor.manager.store.records import SessionRow
 from qpu_executor.model.values import JobClass
 from qpu_executor.nearest import did_you_mean
+from qpu_executor.programs import vendor_programs
 from qpu_executor.programs.program import Program, ProgramFacts
+from qpu_executor.programs.vendor_programs import VENDOR_KINDS
 from qpu_executor.qpus.checking import ProgramChecker
 
 
@@ -148,6 +151,9 @@ class Admission:
                 rule="kind",
                 expected=f"one of {', '.join(sorted(can.kinds))}",
             )
+        if program.kind in VENDOR_KINDS:
+            # Programs may be large, and nobody else knows their format.
+            await asyncio.to_thread(vendor_programs.check, program, shots)
         if qpu.description.pulser_device is None:
             return None
         facts = await self._checker.check(program, qpu.description.pulser_device)
