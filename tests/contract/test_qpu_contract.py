@@ -68,17 +68,25 @@ def make_fake() -> Subject:
     return Subject(qpu, programs, endless, Program("unheard-of", "x"))
 
 
-def make_emulator() -> Subject:
+def make_emulator(backend: str = "auto", workers: int = 2) -> Subject:
     def program(**settings: object) -> Program:
         return to_program(small_sequence(**settings))
 
     return Subject(
-        build("emu", {"workers": 2, "max_atoms": 14}),
+        build("emu", {"workers": workers, "max_atoms": 14, "backend": backend}),
         (program(), program(duration_ns=160)),
         # Not endless, but far longer than the test needs to stop it.
         program(atoms=line(14, spacing_um=5.0), duration_ns=5000),
         program(atoms=line(15, spacing_um=5.0)),
     )
+
+
+def make_emu_sv() -> Subject:
+    return make_emulator("emu-sv", workers=1)
+
+
+def make_emu_mps() -> Subject:
+    return make_emulator("emu-mps", workers=1)
 
 
 def make_simulated(memory: str = "none") -> Subject:
@@ -106,8 +114,22 @@ def make_remembering() -> Subject:
 
 
 @pytest.fixture(
-    params=[make_fake, make_emulator, make_simulated, make_remembering],
-    ids=["fake", "pulser-emulator", "simulated-qpu", "simulated-qpu-with-memory"],
+    params=[
+        make_fake,
+        make_emulator,
+        make_emu_sv,
+        make_emu_mps,
+        make_simulated,
+        make_remembering,
+    ],
+    ids=[
+        "fake",
+        "pulser-emulator",
+        "emu-sv",
+        "emu-mps",
+        "simulated-qpu",
+        "simulated-qpu-with-memory",
+    ],
     scope="module",
 )
 def make(request: pytest.FixtureRequest) -> Callable[[], Subject]:
