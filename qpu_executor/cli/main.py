@@ -41,7 +41,18 @@ def _options(
 
 def _register() -> None:
     """Add the verbs; each imports what it needs only when it runs."""
-    from qpu_executor.cli import explain, operate, replay, run, serve, simulate, site, tasks, top
+    from qpu_executor.cli import (
+        explain,
+        farm,
+        operate,
+        replay,
+        run,
+        serve,
+        simulate,
+        site,
+        tasks,
+        top,
+    )
 
     app.command("run")(run.run)
     app.command("submit")(tasks.submit)
@@ -64,6 +75,7 @@ def _register() -> None:
     app.command("window")(operate.window)
     app.add_typer(operate.policy, name="policy")
     app.command("serve")(serve.serve)
+    app.add_typer(farm.farm, name="farm")
     app.command("simulate")(simulate.simulate)
     app.command("replay")(replay.replay)
 

@@ -25,19 +25,24 @@ from qpu_executor.qpus.emulator_backends import Backend, installed, version_of, 
 from qpu_executor.qpus.emulator_choice import EmulationLimits, choose
 from qpu_executor.qpus.emulator_settings import EmulatorSettings
 from qpu_executor.qpus.shared_runs import SharedRuns
-from qpu_executor.qpus.workers import WorkerDiedError, WorkerPool, WorkerTimeoutError
+from qpu_executor.qpus.workers import WorkerDiedError, WorkerPool, Workers, WorkerTimeoutError
 
 
 class Emulation:
-    """`name`: of the QPU, for messages. `device` (a mapping) is empty unless it is open."""
+    """`name`: of the QPU, for messages. `device` (a mapping) is empty unless it is open.
 
-    def __init__(self, name: str, settings: EmulatorSettings) -> None:
+    `workers`: where simulations run; by default as many processes as the settings say.
+    """
+
+    def __init__(
+        self, name: str, settings: EmulatorSettings, workers: Workers | None = None
+    ) -> None:
         self.device: Mapping[str, Any] = {}
         self.device_json = ""
         self.versions: Mapping[str, str] = {}
         self._name = name
         self._settings = settings
-        self._pool = WorkerPool(settings.workers)
+        self._pool = workers or WorkerPool(settings.workers)
         self._warming: list[asyncio.Task[None]] = []
         self._limits = EmulationLimits(frozenset())
         self._states: SharedRuns[FinalState] = SharedRuns(
@@ -51,18 +56,22 @@ class Emulation:
         self._limits = self._settings.limits(self._found_emulators())
         self.versions = self._known_versions()
         await self._pool.open()
-        # In a worker: importing Pulser would hold up the loop of this process.
-        settings = self._settings
         try:
-            self.device_json = await self._pool.run(
-                device_json, None, settings.device, dict(settings.device_overrides)
-            )
+            self.device_json = await self._read_device()
         except WorkerDiedError as error:
             raise PluginRefused(
                 f"the emulator's workers can't be started: {error}", where=f"QPU {self._name}"
             ) from None
         self.device = json.loads(self.device_json)
-        self._warming = [asyncio.create_task(self._warm_up()) for _ in range(settings.workers)]
+        self._warming = [asyncio.create_task(self._warm_up()) for _ in range(self._pool.to_warm_up)]
+
+    async def _read_device(self) -> str:
+        settings = self._settings
+        overrides = dict(settings.device_overrides)
+        if self._pool.to_warm_up:
+            # In a worker: importing Pulser would hold up the loop of this process.
+            return await self._pool.run(device_json, None, settings.device, overrides)
+        return await asyncio.to_thread(device_json, settings.device, overrides)
 
     def _found_emulators(self) -> frozenset[Backend]:
         """Those that are installed. Raises PluginRefused where that isn't enough."""
@@ -122,6 +131,11 @@ class Emulation:
             rule="emulator_max_atoms",
             next_step="use fewer atoms, or another QPU (`qpu info`)",
         )
+
+    @property
+    def limits(self) -> EmulationLimits:
+        """Of one emulation, as the settings say and as is installed."""
+        return self._limits
 
     def refusal(self, facts: ProgramFacts) -> ProgramRefused | None:
         """Why a program that the device allows can't be emulated here; None if it can."""

@@ -42,6 +42,12 @@ class EmulationLimits:
 
 def choose(facts: ProgramFacts, limits: EmulationLimits) -> Backend:
     """The emulator for a program. Raises ProgramRefused with the number that is too large."""
+    if facts.atoms > limits.max_atoms:
+        raise ProgramRefused(
+            f"the program has {facts.atoms} atoms; at most {limits.max_atoms} are emulated here",
+            rule="emulator_max_atoms",
+            next_step="use fewer atoms, or another QPU (`qpu info`)",
+        )
     reasons = []
     for backend in _candidates(facts, limits):
         reason = _why_not(backend, facts, limits)

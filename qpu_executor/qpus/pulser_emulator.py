@@ -28,8 +28,10 @@ from qpu_executor.qpus.base import (
     OutcomeKind,
 )
 from qpu_executor.qpus.emulation import Emulation
+from qpu_executor.qpus.emulator_choice import EmulationLimits
 from qpu_executor.qpus.emulator_settings import EmulatorSettings
 from qpu_executor.qpus.running import RunningChunks
+from qpu_executor.qpus.workers import Workers
 
 EPOCH = "ideal"
 
@@ -40,12 +42,17 @@ def build(name: str, settings: Mapping[str, Any]) -> PulserEmulator:
 
 
 class PulserEmulator:
-    """See the module. Chunks beyond `workers` wait for a free worker."""
+    """See the module. Chunks beyond `slots` wait for a free worker.
 
-    def __init__(self, name: str, settings: EmulatorSettings) -> None:
+    `workers`: where simulations run; by default in processes of this host.
+    """
+
+    def __init__(
+        self, name: str, settings: EmulatorSettings, workers: Workers | None = None
+    ) -> None:
         self._name = name
         self._settings = settings
-        self._emulation = Emulation(name, settings)
+        self._emulation = Emulation(name, settings, workers)
         self._chunks = RunningChunks()
         self._work: dict[ChunkId, asyncio.Task[None]] = {}
 
@@ -66,6 +73,16 @@ class PulserEmulator:
             emulated=True,
             seeded=True,
         )
+
+    @property
+    def limits(self) -> EmulationLimits:
+        """Of one emulation; complete once opened."""
+        return self._emulation.limits
+
+    @property
+    def running(self) -> int:
+        """Chunks without an outcome."""
+        return len(self._chunks.running)
 
     async def open(self, clock: Clock | None = None, directory: Path | None = None) -> None:
         """Start the workers and read the device. Raises PluginRefused or ConfigError.

@@ -2,9 +2,12 @@
 
 import asyncio
 import itertools
+import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -22,10 +25,12 @@ from qpu_executor.qpus.base import (
     OutcomeKind,
     QpuAdapter,
 )
+from qpu_executor.qpus.emulator_farm import build as build_farm
 from qpu_executor.qpus.pulser_emulator import build
 from qpu_executor.qpus.registry import interface_mismatch
 from qpu_executor.qpus.simulated import build as build_simulated
 from qpu_executor.testing.fake_qpu import DEFAULT_CAPABILITIES, FakeQpu, seeded_counts
+from qpu_executor.testing.farm_process import farm_process
 from qpu_executor.testing.sequences import line, small_sequence
 
 # Adapters are opened once for all tests, so these share an event loop.
@@ -89,6 +94,23 @@ def make_emu_mps() -> Subject:
     return make_emulator("emu-mps", workers=1)
 
 
+def make_farm(url: str) -> Subject:
+    """A farm in a process of its own; its chunks go on when the manager leaves."""
+    subject = make_emulator()
+    subject.qpu = build_farm("farm", {"url": url})
+    subject.survives = True
+    return subject
+
+
+@pytest.fixture(scope="module")
+def farm_url() -> Iterator[str]:
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        farm_process(Path(directory), {"workers": 2, "emulator": {"max_atoms": 14}}) as farm,
+    ):
+        yield farm.url
+
+
 def make_simulated(memory: str = "none") -> Subject:
     def program(**settings: object) -> Program:
         return to_program(small_sequence(**settings))
@@ -119,6 +141,7 @@ def make_remembering() -> Subject:
         make_emulator,
         make_emu_sv,
         make_emu_mps,
+        make_farm,
         make_simulated,
         make_remembering,
     ],
@@ -127,12 +150,15 @@ def make_remembering() -> Subject:
         "pulser-emulator",
         "emu-sv",
         "emu-mps",
+        "emulator-farm",
         "simulated-qpu",
         "simulated-qpu-with-memory",
     ],
     scope="module",
 )
 def make(request: pytest.FixtureRequest) -> Callable[[], Subject]:
+    if request.param is make_farm:
+        return partial(make_farm, request.getfixturevalue("farm_url"))
     return request.param
 
 
