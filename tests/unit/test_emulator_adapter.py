@@ -159,6 +159,19 @@ async def test_a_device_s_limit_is_kept(scripted):
         await limited.close()
 
 
+async def test_an_emulation_that_takes_too_long_is_ended_and_refused_with_the_number(monkeypatch):
+    monkeypatch.setattr(emulation, "emulate", scripted_simulation)
+    monkeypatch.setattr(emulation, "prepare_worker", prepare_nothing)
+    hurried = build("emu", {"workers": 1, "max_run_s": 0.3})
+    await hurried.open()
+    try:
+        found = await outcome_of(hurried, order(amplitude=4.0))
+        assert found.kind is OutcomeKind.REFUSED
+        assert "the emulation took longer than 0.3 s" in found.message
+    finally:
+        await hurried.close()
+
+
 OWNER = """
 import asyncio, multiprocessing
 from qpu_executor.qpus.pulser_emulator import build
