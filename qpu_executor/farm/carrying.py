@@ -19,4 +19,5 @@ def carry(function: Callable[..., Any], *args: Any) -> Any:
         error.__context__ = error.__cause__ = None
         raise
     except BaseException as error:
-        raise DeviceError(f"{type(error).__name__}: {error}") from None
+        said = " ".join(str(error).split())[:500]
+        raise DeviceError(f"{type(error).__name__}: {said}") from None

@@ -55,17 +55,19 @@ class _Engine(ABC):
         self, function: Callable[P, R], timeout_s: float | None, *args: P.args, **kwargs: P.kwargs
     ) -> R:
         """`function(*args)` in a worker; see `WorkerPool.run`. The time counts from here."""
+        clock = asyncio.timeout(timeout_s)
         try:
-            async with asyncio.timeout(timeout_s):
+            async with clock:
                 found: R = await self._call(function, *args)
                 return found
-        except TimeoutError:
-            raise WorkerTimeoutError(f"no answer within {timeout_s:g} s") from None
         except QpuExecutorError:
             raise
         except Exception as error:
+            if clock.expired():
+                raise WorkerTimeoutError(f"no answer within {timeout_s:g} s") from None
             # Of Parsl or Dask: the worker was lost, or never came.
-            raise WorkerDiedError(f"{type(error).__name__}: {str(error)[:500]}") from None
+            said = " ".join(str(error).split())[:500]
+            raise WorkerDiedError(f"{type(error).__name__}: {said}") from None
 
     @abstractmethod
     def trouble(self) -> str | None:
