@@ -43,6 +43,7 @@ def _register() -> None:
     """Add the verbs; each imports what it needs only when it runs."""
     from qpu_executor.cli import (
         explain,
+        farm,
         operate,
         replay,
         run,
@@ -79,6 +80,7 @@ def _register() -> None:
     app.add_typer(tokens.token, name="token")
     app.add_typer(sessions.session, name="session")
     app.command("serve")(serve.serve)
+    app.add_typer(farm.farm, name="farm")
     app.command("simulate")(simulate.simulate)
     app.command("replay")(replay.replay)
 

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from qpu_executor.errors import ConfigError
 from qpu_executor.nearest import did_you_mean
-from qpu_executor.qpus.emulator_settings import EmulatorSettings
+from qpu_executor.qpus.emulator_backends import Backend
+from qpu_executor.qpus.emulator_settings import AUTO, EmulatorSettings
 from qpu_executor.qpus.simulated_calibration import SimulatedCalibration
 from qpu_executor.qpus.simulated_downtime import Breakdowns, Downtime, PlannedClosing
 from qpu_executor.qpus.simulated_timing import ShotTiming
@@ -18,6 +19,10 @@ from qpu_executor.qpus.simulated_timing import ShotTiming
 Seconds = Annotated[float, Field(gt=0, le=1e8, allow_inf_nan=False)]
 Overhead = Annotated[float, Field(ge=0, le=1e5, allow_inf_nan=False)]
 Merit = Annotated[float, Field(ge=0, le=1)]
+
+
+_ONE_EMULATOR = {"backend": Backend.QUTIP.value}
+"""A machine's results name all that made them, so its emulator is known from the start."""
 
 
 class _Part(BaseModel):
@@ -94,6 +99,12 @@ class SimulatedSettings:
         """Settings of QPU `name`. Raises ConfigError with the key and what it must be."""
         of_emulator = {one.name for one in fields(EmulatorSettings)}
         emulator = {key: value for key, value in given.items() if key in of_emulator}
+        if emulator.get("backend") == AUTO:
+            raise ConfigError(
+                "a simulated QPU has one emulator",
+                where=f"qpus.{name}.backend",
+                expected=f"one of {', '.join(one.value for one in Backend)}",
+            )
         rest = {str(key): value for key, value in given.items() if key not in of_emulator}
         try:
             # One chunk at a time, so one simulation at a time is all that is waited for.
@@ -101,7 +112,7 @@ class SimulatedSettings:
         except ValidationError as error:
             raise _wrong(name, error, [*of_emulator, *_Simulated.model_fields]) from None
         return cls(
-            emulator=EmulatorSettings.read(name, {"workers": 1, **emulator}),
+            emulator=EmulatorSettings.read(name, {"workers": 1, **_ONE_EMULATOR, **emulator}),
             timing=ShotTiming(
                 found.shot_rate_hz,
                 found.jitter,

@@ -9,6 +9,7 @@ from qpu_executor.errors import DeviceError, ProgramRefused
 from qpu_executor.programs.device_rules import on_device
 from qpu_executor.programs.program import Program
 from qpu_executor.programs.refusals import one_sentence
+from qpu_executor.qpus.emulator_backends import Backend, version_of
 from qpu_executor.qpus.sampling import Distribution
 
 _ONE_STATES = {"ground-rydberg": "r", "digital": "h", "XY": "d"}
@@ -28,9 +29,13 @@ def simulate(program: Program, device_json: str, max_atoms: int) -> Distribution
 
     Raises ProgramRefused or ProgramError (the program's fault), or DeviceError.
     """
+    return simulate_sequence(on_device(program, device_json), max_atoms)
+
+
+def simulate_sequence(sequence: Any, max_atoms: int) -> Distribution:
+    """The same for a measured `pulser.Sequence` whose device's rules are kept."""
     import numpy as np
 
-    sequence = on_device(program, device_json)
     _refuse_large_state(sequence, max_atoms)
     state = _final_state(sequence)
     one_state = _ONE_STATES[sequence.get_measurement_basis()]
@@ -41,6 +46,7 @@ def simulate(program: Program, device_json: str, max_atoms: int) -> Distribution
         width=len(ordered[0]),
         bitstrings="".join(ordered).encode("ascii"),
         probabilities=(weights / weights.sum()).tobytes(),
+        versions=(version_of(Backend.QUTIP),),
     )
 
 

@@ -36,6 +36,7 @@ from qpu_executor.model.events import Event
 from qpu_executor.model.values import MICROSECONDS, Instant
 from qpu_executor.programs.program import PULSER, Program, ProgramFacts
 from qpu_executor.qpus.checking import ProgramChecker
+from qpu_executor.qpus.emulating import FinalState
 from qpu_executor.qpus.sampling import Distribution, sample
 from qpu_executor.qpus.simulated import SimulatedQpu
 from qpu_executor.qpus.simulated_settings import SimulatedSettings
@@ -81,10 +82,11 @@ class CoinSource:
         return _COIN
 
     async def draw(
-        self, distribution: Distribution, *, seed: int, first_shot: int, shots: int
+        self, state: FinalState, *, seed: int, first_shot: int, shots: int
     ) -> Counter[str]:
         """Counts of these shots."""
-        return sample(distribution, seed=seed, first_shot=first_shot, shots=shots)
+        assert isinstance(state, Distribution)
+        return sample(state, seed=seed, first_shot=first_shot, shots=shots)
 
 
 class _CoinChecker(ProgramChecker):

@@ -3,9 +3,10 @@
 import asyncio
 import itertools
 import json
+import tempfile
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ from qpu_executor.qpus.base import (
     OutcomeKind,
     QpuAdapter,
 )
+from qpu_executor.qpus.emulator_farm import build as build_farm
 from qpu_executor.qpus.pasqal_cloud import build as build_pasqal_cloud
 from qpu_executor.qpus.pasqal_controller.adapter import build as build_controller
 from qpu_executor.qpus.pulser_emulator import build
@@ -36,6 +38,7 @@ from qpu_executor.qpus.registry import interface_mismatch
 from qpu_executor.qpus.simulated import build as build_simulated
 from qpu_executor.testing.controller.process import ControllerProcess
 from qpu_executor.testing.fake_qpu import DEFAULT_CAPABILITIES, FakeQpu, seeded_counts
+from qpu_executor.testing.farm_process import farm_process
 from qpu_executor.testing.munge_stand_in import load_munge_stand_in
 from qpu_executor.testing.sequences import line, small_sequence
 from qpu_executor.testing.vendor_stand_in.process import StandInProcess
@@ -83,17 +86,42 @@ def make_fake() -> Subject:
     return Subject(qpu, programs, endless, Program("unheard-of", "x"))
 
 
-def make_emulator() -> Subject:
+def make_emulator(backend: str = "auto", workers: int = 2) -> Subject:
     def program(**settings: object) -> Program:
         return to_program(small_sequence(**settings))
 
     return Subject(
-        build("emu", {"workers": 2, "max_atoms": 14}),
+        build("emu", {"workers": workers, "max_atoms": 14, "backend": backend}),
         (program(), program(duration_ns=160)),
         # Not endless, but far longer than the test needs to stop it.
         program(atoms=line(14, spacing_um=5.0), duration_ns=5000),
         program(atoms=line(15, spacing_um=5.0)),
     )
+
+
+def make_emu_sv() -> Subject:
+    return make_emulator("emu-sv", workers=1)
+
+
+def make_emu_mps() -> Subject:
+    return make_emulator("emu-mps", workers=1)
+
+
+def make_farm(url: str) -> Subject:
+    """A farm in a process of its own; its chunks go on when the manager leaves."""
+    subject = make_emulator()
+    subject.qpu = build_farm("farm", {"url": url})
+    subject.survives = True
+    return subject
+
+
+@pytest.fixture(scope="module")
+def farm_url() -> Iterator[str]:
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        farm_process(Path(directory), {"workers": 2, "emulator": {"max_atoms": 14}}) as farm,
+    ):
+        yield farm.url
 
 
 def make_simulated(memory: str = "none") -> Subject:
@@ -301,6 +329,9 @@ def token_file(tmp_path_factory):
     params=[
         make_fake,
         make_emulator,
+        make_emu_sv,
+        make_emu_mps,
+        make_farm,
         make_simulated,
         make_remembering,
         make_controlled,
@@ -309,6 +340,9 @@ def token_file(tmp_path_factory):
     ids=[
         "fake",
         "pulser-emulator",
+        "emu-sv",
+        "emu-mps",
+        "emulator-farm",
         "simulated-qpu",
         "simulated-qpu-with-memory",
         "pasqal-controller",
@@ -322,9 +356,10 @@ def token_file(tmp_path_factory):
     scope="module",
 )
 def make(request: pytest.FixtureRequest) -> Callable[[], Subject]:
+    if request.param is make_farm:
+        return partial(make_farm, request.getfixturevalue("farm_url"))
     if request.param is make_controlled:
-        stand_in = request.getfixturevalue("controller")
-        return lambda: make_controlled(stand_in)
+        return partial(make_controlled, request.getfixturevalue("controller"))
     if request.param not in BEHIND_THE_STAND_IN:
         return request.param
     if request.param is make_qrmi_local:

@@ -42,6 +42,7 @@ class ScriptedService:
     kinds = frozenset({"scripted"})
     emulated = False
     versions = {"scripted": "1"}
+    limits = {}
 
     def __init__(self, *, searchable=True):
         self.searchable = searchable

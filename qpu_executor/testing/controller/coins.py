@@ -13,6 +13,7 @@ import numpy as np
 from qpu_executor.errors import ProgramRefused
 from qpu_executor.programs.devices import device_json
 from qpu_executor.programs.program import Program
+from qpu_executor.qpus.emulating import FinalState
 from qpu_executor.qpus.sampling import Distribution, sample
 
 _MOST_ATOMS = 12
@@ -51,7 +52,8 @@ class Coins:
         return Distribution(atoms, strings, np.full(2**atoms, 0.5**atoms).tobytes())
 
     async def draw(
-        self, distribution: Distribution, *, seed: int, first_shot: int, shots: int
+        self, state: FinalState, *, seed: int, first_shot: int, shots: int
     ) -> Counter[str]:
         """See `ShotSource`."""
-        return sample(distribution, seed=seed, first_shot=first_shot, shots=shots)
+        assert isinstance(state, Distribution)
+        return sample(state, seed=seed, first_shot=first_shot, shots=shots)

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from qpu_executor.errors import ProgramError
 from qpu_executor.programs.program import PULSER, Program
-from qpu_executor.qpus.sampling import Distribution
+from qpu_executor.qpus.emulating import FinalState
 from qpu_executor.qpus.shot_source import ShotSource
 from qpu_executor.testing.controller.ledger import ExecutionLedger
 
@@ -149,7 +149,7 @@ class ControllerMachine:
             await asyncio.gather(preparing, return_exceptions=True)
 
     async def _take_shots(
-        self, job: MachineJob, how: Behaviour, preparing: asyncio.Future[Distribution]
+        self, job: MachineJob, how: Behaviour, preparing: asyncio.Future[FinalState]
     ) -> None:
         job.status, job.started = "RUNNING", self._now()
         first, began_s = self._shots_taken, time.monotonic()
@@ -177,7 +177,7 @@ class ControllerMachine:
             await asyncio.gather(drawing, return_exceptions=True)
 
     async def _draw(
-        self, preparing: asyncio.Future[Distribution], first: int, shots: int
+        self, preparing: asyncio.Future[FinalState], first: int, shots: int
     ) -> Counter[str]:
         return await self._source.draw(
             await asyncio.shield(preparing), seed=self._seed, first_shot=first, shots=shots
