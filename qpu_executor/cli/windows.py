@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from typing import Annotated, cast
 
@@ -17,6 +18,8 @@ from qpu_executor.model.states import WindowKind
 from qpu_executor.model.timing import WEEKDAYS
 from qpu_executor.nearest import did_you_mean
 from qpu_executor.wire.policy import Weekday, WindowOut, WindowRequest
+
+_CLOCK = re.compile(r"([01]?\d|2[0-3]):[0-5]\d(:[0-5]\d)?")
 
 _OPTIONS = {"length_s": "--length", "at": "--at", "zone": "--zone", "job_class": "--class"}
 
@@ -73,6 +76,10 @@ def add(
     with connected(manager) as client:
         now = managers_now(client)
         if every:
+            if not _CLOCK.fullmatch(at):
+                raise ConfigError(
+                    f"{at!r} is no wall-clock time", where="--at", expected="like 14:00"
+                )
             words = {"at": at, "weekdays": _weekdays(every), "zone": zone or "UTC"}
         else:
             start = read_moment(at, now, "--at").astimezone(UTC)

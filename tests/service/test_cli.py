@@ -141,7 +141,7 @@ def test_errors_are_json_with_json(shared: Any) -> None:
         (
             "manager: {listen: ['http://0.0.0.0:1']}\ndefault_class: d\n"
             "job_classes: {d: {priority: 1}}\nqpus: {e: {kind: pulser-emulator}}\n",
-            "loopback only",
+            "can't prove who they are",
         ),
     ],
 )

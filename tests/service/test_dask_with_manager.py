@@ -79,7 +79,7 @@ def builder():
 
 def until(condition):
     """Wait for a condition on the manager or on Dask, which can only be asked."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 150
     while not condition():
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.02)

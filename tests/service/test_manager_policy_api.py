@@ -182,7 +182,7 @@ def test_reservation_lets_in_whom_it_is_for(managed: Any, program: Program) -> N
     with managed.connect() as client:
         for_physics = closed_now(kind="reservation", account="physics")
         client.announce_window("emulator", for_physics)
-        other = client.submit(program, 20, account="chemistry")
+        other = client.submit(program, 20, account="biology")
         assert client.submit(program, 20, account="physics").result(timeout=60).shots == 20
         assert client.why(other.id).reason == "Reservation"
 
@@ -205,7 +205,7 @@ def test_windows_that_cant_be_taken_back_say_why(managed: Any) -> None:
         with pytest.raises(RequestRefused, match="site file"):
             client.withdraw_window("emulator", "service")
         client.announce_window("emulator", closed_now())
-        with pytest.raises(RequestRefused, match="did you mean helium"):
+        with pytest.raises(RequestRefused, match="did you mean 'helium'"):
             client.withdraw_window("emulator", "heluim")
 
 
