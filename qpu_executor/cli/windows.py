@@ -76,11 +76,12 @@ def add(
     with connected(manager) as client:
         now = managers_now(client)
         if every:
+            weekdays = _weekdays(every)
             if not _CLOCK.fullmatch(at):
                 raise ConfigError(
                     f"{at!r} is no wall-clock time", where="--at", expected="like 14:00"
                 )
-            words = {"at": at, "weekdays": _weekdays(every), "zone": zone or "UTC"}
+            words = {"at": at, "weekdays": weekdays, "zone": zone or "UTC"}
         else:
             start = read_moment(at, now, "--at").astimezone(UTC)
             words = {"at": start.time().isoformat(), "on": start.date().isoformat()}
