@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from qpu_executor.errors import PluginRefused, ProgramRefused
 from qpu_executor.programs.devices import device_json
@@ -25,6 +25,9 @@ from qpu_executor.qpus.sampling import Distribution, sample
 from qpu_executor.qpus.shared_runs import SharedRuns
 from qpu_executor.qpus.simulating import simulate, warm_up
 from qpu_executor.qpus.workers import WorkerDiedError, WorkerPool
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Emulation:
@@ -125,6 +128,10 @@ class Emulation:
         return await asyncio.to_thread(
             sample, distribution, seed=seed, first_shot=first_shot, shots=shots
         )
+
+    async def in_worker(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """`function(*args)` in one of the worker processes; raises what it raises."""
+        return await self._pool.run(function, None, *args, **kwargs)
 
     async def _simulated(self, program: Program) -> Distribution:
         return await self._pool.run(

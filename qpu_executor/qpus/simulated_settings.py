@@ -6,25 +6,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from qpu_executor.errors import ConfigError
 from qpu_executor.nearest import did_you_mean
 from qpu_executor.qpus.emulator_settings import EmulatorSettings
 from qpu_executor.qpus.simulated_calibration import SimulatedCalibration
 from qpu_executor.qpus.simulated_downtime import Breakdowns, Downtime, PlannedClosing
+from qpu_executor.qpus.simulated_faults import NO_FAULTS, ChunkFaults
+from qpu_executor.qpus.simulated_noise import SimulatedNoise
 from qpu_executor.qpus.simulated_timing import ShotTiming
+from qpu_executor.qpus.simulated_troubles import (
+    MODELS,
+    FaultSettings,
+    LoadingSettings,
+    NoiseSettings,
+    Part,
+    Seconds,
+)
 
-Seconds = Annotated[float, Field(gt=0, le=1e8, allow_inf_nan=False)]
 Overhead = Annotated[float, Field(ge=0, le=1e5, allow_inf_nan=False)]
 Merit = Annotated[float, Field(ge=0, le=1)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class _Closed(_Part):
+class _Closed(Part):
     after_s: Annotated[float, Field(ge=0, le=1e9)]
     length_s: Seconds
     every_s: Seconds | None = None
@@ -37,12 +42,12 @@ class _Closed(_Part):
         return self
 
 
-class _Breakdowns(_Part):
+class _Breakdowns(Part):
     mean_between_s: Seconds
     repair_s: Seconds
 
 
-class _Calibration(_Part):
+class _Calibration(Part):
     by: Literal["device", "manager"] = "device"
     every_s: Seconds | tuple[Seconds, Seconds]
     length_s: Seconds | tuple[Seconds, Seconds]
@@ -57,7 +62,7 @@ class _Calibration(_Part):
         return self
 
 
-class _Simulated(_Part):
+class _Simulated(Part):
     """The keys beyond those of an emulator."""
 
     shot_rate_hz: Annotated[float, Field(ge=0.01, le=1000)] = 1.0
@@ -71,6 +76,18 @@ class _Simulated(_Part):
     closed: tuple[_Closed, ...] = ()
     breakdowns: _Breakdowns | None = None
     calibration: _Calibration | None = None
+    loading: LoadingSettings | None = None
+    noise: NoiseSettings = NoiseSettings()
+    faults: FaultSettings = FaultSettings()
+
+    @model_validator(mode="after")
+    def _one_quality(self) -> Self:
+        plan = self.calibration
+        if plan and "quality" in plan.model_fields_set and self.noise.noise(self.seed):
+            raise ValueError(
+                "calibration.quality and noise together: with noise, the quality is measured"
+            )
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +96,7 @@ class SimulatedSettings:
 
     `emulator`: where the counts come from. `partial_results`: a stopped chunk gives
     the shots that it took. `remembers`: chunks and calibrations survive the manager's
-    process, in a file.
+    process, in a file. `noise`: None for counts without any. `chunk_faults`: of single chunks.
     """
 
     emulator: EmulatorSettings
@@ -88,6 +105,8 @@ class SimulatedSettings:
     calibration: SimulatedCalibration | None = None
     partial_results: bool = False
     remembers: bool = False
+    noise: SimulatedNoise | None = None
+    chunk_faults: ChunkFaults = NO_FAULTS
 
     @classmethod
     def read(cls, name: str, given: Mapping[str, Any]) -> SimulatedSettings:
@@ -109,11 +128,14 @@ class SimulatedSettings:
                 found.switch_s,
                 found.layout_s,
                 found.seed,
+                None if found.loading is None else found.loading.loading(found.seed),
             ),
             downtime=_downtime(found),
             calibration=_calibration(found),
             partial_results=found.partial_results,
             remembers=found.memory == "file",
+            noise=found.noise.noise(found.seed),
+            chunk_faults=found.faults.chunk_faults(found.seed),
         )
 
 
@@ -127,6 +149,7 @@ def _downtime(found: _Simulated) -> Downtime:
         None
         if breakdowns is None
         else Breakdowns(breakdowns.mean_between_s, breakdowns.repair_s, found.seed),
+        [one.source(found.seed) for one in found.faults.outages()],
     )
 
 
@@ -163,7 +186,7 @@ def _wrong(name: str, error: ValidationError, known: list[str]) -> ConfigError:
 
 def _path(location: tuple[int | str, ...], *, unknown_key: bool) -> list[int | str]:
     """Where in the file: without the names of the types that pydantic tried on the way."""
-    models = (_Simulated, _Closed, _Breakdowns, _Calibration)
+    models: tuple[type[BaseModel], ...] = (_Simulated, _Closed, _Breakdowns, _Calibration, *MODELS)
     keys = {key for model in models for key in model.model_fields}
     if unknown_key:
         keys.add(str(location[-1]))

@@ -81,7 +81,7 @@ def make_emulator() -> Subject:
     )
 
 
-def make_simulated(memory: str = "none") -> Subject:
+def make_simulated(memory: str = "none", **troubles: object) -> Subject:
     def program(**settings: object) -> Program:
         return to_program(small_sequence(**settings))
 
@@ -90,6 +90,7 @@ def make_simulated(memory: str = "none") -> Subject:
         "partial_results": True,
         "memory": memory,
         "calibration": {"by": "manager", "every_s": 3600, "length_s": 60},
+        **troubles,
     }
     return Subject(
         build_simulated("sim", settings),
@@ -105,9 +106,16 @@ def make_remembering() -> Subject:
     return make_simulated(memory="file")
 
 
+def make_noisy() -> Subject:
+    loading = {"retry_s": 0.01, "atom_success": 0.99}
+    noise = {"preset": "rough", "realisations": 2}
+    faults = {"preset": "gentle", "chunk": 0}
+    return make_simulated(memory="file", loading=loading, noise=noise, faults=faults)
+
+
 @pytest.fixture(
-    params=[make_fake, make_emulator, make_simulated, make_remembering],
-    ids=["fake", "pulser-emulator", "simulated-qpu", "simulated-qpu-with-memory"],
+    params=[make_fake, make_emulator, make_simulated, make_remembering, make_noisy],
+    ids=["fake", "pulser-emulator", "simulated-qpu", "simulated-qpu-with-memory", "noisy-machine"],
     scope="module",
 )
 def make(request: pytest.FixtureRequest) -> Callable[[], Subject]:
