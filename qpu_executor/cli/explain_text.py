@@ -166,6 +166,8 @@ def _waiting(why: WhyOut, now: datetime) -> list[str]:
     else:
         words = _begin(why, now) or why.detail or REASONS.get(why.reason, "")
         lines.append(f"  reason    {why.reason}" + (f": {words}" if words else ""))
+        if why.until is not None and why.reason != WaitReason.BEGIN_TIME:
+            lines.append(f"  until     {when(why.until, now)} at the latest")
     if why.reason == WaitReason.JOB_HELD:
         lines.append(f"  next      qpu release {why.task.id}")
     if why.rank is None:

@@ -43,10 +43,12 @@ def _register() -> None:
     """Add the verbs; each imports what it needs only when it runs."""
     from qpu_executor.cli import (
         explain,
+        farm,
         operate,
         replay,
         run,
         serve,
+        sessions,
         simulate,
         site,
         tasks,
@@ -76,7 +78,9 @@ def _register() -> None:
     app.add_typer(windows.window, name="window")
     app.add_typer(operate.policy, name="policy")
     app.add_typer(tokens.token, name="token")
+    app.add_typer(sessions.session, name="session")
     app.command("serve")(serve.serve)
+    app.add_typer(farm.farm, name="farm")
     app.command("simulate")(simulate.simulate)
     app.command("replay")(replay.replay)
 

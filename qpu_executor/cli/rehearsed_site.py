@@ -107,4 +107,5 @@ def _rules(settings: QpuSettings, start: Instant, lasts_s: float) -> QpuRules:
         group_s=site.group_s,
         max_linger_s=site.max_linger_s,
         max_run_s=site.max_run_s,
+        max_run_idle_s=site.max_run_idle_s,
     )

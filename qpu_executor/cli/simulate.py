@@ -37,6 +37,10 @@ def simulate(
     reference: Annotated[
         bool, typer.Option("--reference", help="The reference loads, and what is to be reached.")
     ] = False,
+    keep_warm: Annotated[
+        bool,
+        typer.Option("--keep-warm", help="What keeping the QPU warm for some jobs costs others."),
+    ] = False,
     seeds: Annotated[
         int | None,
         typer.Option(
@@ -58,8 +62,12 @@ def simulate(
     from qpu_executor.cli.rehearsing import rehearse, show
     from qpu_executor.simulation.reference import aims
 
+    if reference or keep_warm:
+        _refuse_a_load_of_its_own(workload, site, "--reference" if reference else "--keep-warm")
     if reference:
-        setting, title, which = _reference(workload, site, policy)
+        setting, title, which = _reference(policy)
+    elif keep_warm:
+        setting, title, which = _keep_warm(policy)
     else:
         setting, title, which = _workload(workload, site, policy)
     start = which.start if first_seed is None else first_seed
@@ -71,15 +79,30 @@ def simulate(
     show(results, tested, page, as_json=as_json)
 
 
-def _reference(
-    workload: Path | None, site: Path | None, policy: list[str] | None
-) -> tuple[Setting, str, range]:
-    """The baselines are always there; the aims are those of the last policy."""
+def _refuse_a_load_of_its_own(workload: Path | None, site: Path | None, option: str) -> None:
     if workload is not None or site is not None:
         raise ConfigError(
-            "--reference has loads and a site of its own",
+            f"{option} has loads and a site of its own",
             expected="neither WORKLOAD nor --site with it",
         )
+
+
+def _keep_warm(policy: list[str] | None) -> tuple[Setting, str, range]:
+    """The shipped policies asked for, on the same jobs with and without warm holds."""
+    from qpu_executor.cli.rehearsing import unknown_policy
+    from qpu_executor.simulation.shipped import BANDED, PRESETS
+    from qpu_executor.simulation.think_time import think_time_setting
+
+    names = dict.fromkeys(policy or (BANDED.name,))
+    for name in names:
+        if name not in PRESETS:
+            raise unknown_policy(name, list(PRESETS))
+    setting = think_time_setting([PRESETS[name] for name in names])
+    return setting, "What keeping the QPU warm costs", range(REFERENCE_SEEDS)
+
+
+def _reference(policy: list[str] | None) -> tuple[Setting, str, range]:
+    """The baselines are always there; the aims are those of the last policy."""
     from qpu_executor.cli.rehearsing import unknown_policy
     from qpu_executor.simulation.baselines import BASELINES
     from qpu_executor.simulation.reference import reference_setting
@@ -110,10 +133,12 @@ def _workload(
     from qpu_executor.settings import read_site
     from qpu_executor.simulation.baselines import BASELINES
     from qpu_executor.simulation.grid import Setting
+    from qpu_executor.simulation.think_time import beside_gap_filling
     from qpu_executor.simulation.workload_file import read_workload
 
     settings = read_site(site)
     found, scenario = read_workload(workload, known_site(settings))
-    setting = Setting((scenario,), policies(settings, policy, BASELINES))
+    scenarios = beside_gap_filling(scenario)
+    setting = Setting(scenarios, policies(settings, policy, BASELINES))
     first = found.first_seed
     return setting, scenario.title, range(first, first + found.seeds)

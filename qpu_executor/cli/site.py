@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from qpu_executor.cli.connecting import JsonOption, ManagerOption, connected
-from qpu_executor.cli.tables import table
+from qpu_executor.cli.tables import clock, table
 from qpu_executor.errors import ConfigError
 from qpu_executor.wire.site import JobClassOut, QpuOut
 
@@ -52,11 +52,15 @@ def _qpu_table(qpus: list[QpuOut]) -> str:
             f"{qpu.capacity.max_slots - qpu.capacity.available_slots}/{qpu.capacity.max_slots}",
             str(qpu.pending_job_count),
             "-" if qpu.shot_rate_hz is None else f"{qpu.shot_rate_hz:.3g}",
-            qpu.status_reason or "-",
+            qpu.status_reason or _kept(qpu) or "-",
         ]
         for qpu in qpus
     ]
     return table(["QPU", "STATE", "DEVICE", "BUSY", "WAITING", "SHOTS/S", "REASON"], rows)
+
+
+def _kept(qpu: QpuOut) -> str:
+    return "" if qpu.kept_until is None else f"kept warm until {clock(qpu.kept_until)}"
 
 
 def _print_classes(classes: list[JobClassOut], as_json: bool) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from qpu_executor.cli.session_text import session_line
 from qpu_executor.cli.tables import clock, duration, table
 from qpu_executor.model.states import OnRecalibration
 from qpu_executor.model.stopping import read_stop_rule
+from qpu_executor.wire.sessions import SessionOut
 from qpu_executor.wire.tasks import TaskDetail, WishesOut
 
 
-def detail_text(task: TaskDetail) -> str:
-    """Its state, wishes, times and chunks."""
+def detail_text(task: TaskDetail, session: SessionOut | None = None) -> str:
+    """Its state, wishes, times and chunks. `session`: the one that it belongs to."""
     lines = [
         f"task {task.id}  {task.name}".rstrip(),
         f"  state      {task.state}" + (f" ({task.reason})" if task.reason else ""),
@@ -20,6 +22,8 @@ def detail_text(task: TaskDetail) -> str:
         f"  program    {task.program_hash[:16]}…, seed {task.seed}",
         "  history    " + ", ".join(f"{one.state} {clock(one.at)}" for one in task.history),
     ]
+    if session is not None:
+        lines.append(f"  session    {session_line(session)}")
     if task.wishes is not None:
         label = "wishes"
         for wish in _wishes(task.wishes):
@@ -87,6 +91,10 @@ def _wishes(wishes: WishesOut) -> list[str]:
     if wishes.stop_when is not None:
         rule = wishes.stop_when.model_dump(exclude_none=True)
         found.append(f"stop when {read_stop_rule(rule)}")
+    if wishes.path_s is not None:
+        found.append(f"{duration(wishes.path_s)} of work expected from it to its workflow's end")
+    if wishes.session_ends_at is not None:
+        found.append(f"its session's allocation ends {clock(wishes.session_ends_at)}")
     return found
 
 

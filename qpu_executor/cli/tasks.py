@@ -52,6 +52,9 @@ def submit(
         str | None, typer.Option(help="Idempotency key: the same key names the same task.")
     ] = None,
     held: Annotated[bool, typer.Option(help="Submit it held.")] = False,
+    session: Annotated[
+        str | None, typer.Option(help="The session that it belongs to (`qpu session open`).")
+    ] = None,
     begin: BeginOption = None,
     time_limit: TimeLimitOption = None,
     depends_on: DependsOption = None,
@@ -84,6 +87,7 @@ def submit(
             held=held,
             device=device,
             require=requirements(require),
+            session=session,
             **wishes(
                 lambda: managers_now(client),
                 begin=begin,
@@ -147,10 +151,11 @@ def queue(
 
 
 def show(task_id: Id, manager: ManagerOption = None, as_json: JsonOption = False) -> None:
-    """Show everything about a task: its states, chunks and times."""
+    """Show everything about a task: its states, chunks, times and session."""
     with connected(manager) as client:
         detail = client.task_detail(task_id)
-    print(detail.model_dump_json() if as_json else detail_text(detail))
+        session = None if detail.session is None else client.session(detail.session)
+    print(detail.model_dump_json() if as_json else detail_text(detail, session))
 
 
 def result(

@@ -17,6 +17,7 @@ from qpu_executor.client.connect import aconnect, connect
 from qpu_executor.client.futures import TaskFuture
 from qpu_executor.client.order import TaskOrder
 from qpu_executor.client.result import Result
+from qpu_executor.client.session_terms import SessionTerms
 from qpu_executor.client.tasks import AsyncTask, Task
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "AsyncTask",
     "Client",
     "Result",
+    "SessionTerms",
     "Task",
     "TaskFuture",
     "TaskOrder",

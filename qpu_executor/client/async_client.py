@@ -23,6 +23,12 @@ from qpu_executor.client.first_contact import first_contact
 from qpu_executor.client.operating import AsyncOperating
 from qpu_executor.client.order import TaskOrder, to_request
 from qpu_executor.client.result import Result, TaskEnd, result_or_raise
+from qpu_executor.client.session_terms import (
+    NO_TERMS,
+    SessionTerms,
+    keep_warm_request,
+    session_request,
+)
 from qpu_executor.client.submitting import Accepted, Submissions
 from qpu_executor.client.tasks import AsyncTask
 from qpu_executor.client.transport import Transport
@@ -38,6 +44,7 @@ from qpu_executor.wire.policy import (
     WindowList,
     WindowOut,
 )
+from qpu_executor.wire.sessions import SessionList, SessionOut
 from qpu_executor.wire.site import (
     EventOut,
     HealthOut,
@@ -46,9 +53,6 @@ from qpu_executor.wire.site import (
     QpuDetail,
     QpuList,
     QpuOut,
-    SessionList,
-    SessionOut,
-    SessionRequest,
 )
 from qpu_executor.wire.tasks import ProgramIn, ResultList, ResultOut, TaskDetail, TaskList
 
@@ -331,10 +335,34 @@ class AsyncClient(AsyncOperating):
         key: str | None = None,
         *,
         account: str | None = None,
+        terms: SessionTerms | None = None,
     ) -> SessionOut:
-        """Open a session; the same `key` gives the same session."""
-        body = SessionRequest(name=name, key=key or uuid4().hex, account=account)
+        """Open a session; the same `key` gives the same session, as it was opened.
+
+        `terms`: what it says of its work, and asks. Raises RequestRefused for terms that
+        the site doesn't grant; then nothing was opened.
+        """
+        body = session_request(terms or NO_TERMS, name, key or uuid4().hex, account)
         return await self._channel.call(protocol.open_session(body), SessionOut)
+
+    async def keep_warm(
+        self,
+        session_id: str,
+        *,
+        linger_s: float | None = None,
+        run_s: float | None = None,
+        qpu: str | None = None,
+    ) -> SessionOut:
+        """Keep a QPU for a session: after each of its tasks, or for a contiguous run.
+
+        Raises RequestRefused with the site's bound where that is exceeded.
+        """
+        body = keep_warm_request(linger_s, run_s, qpu)
+        return await self._channel.call(protocol.keep_warm(session_id, body), SessionOut)
+
+    async def give_back(self, session_id: str) -> SessionOut:
+        """Keep no QPU for a session any more."""
+        return await self._channel.call(protocol.give_back(session_id), SessionOut)
 
     async def sessions(self) -> list[SessionOut]:
         """The caller's sessions, newest first."""

@@ -22,18 +22,19 @@ from qpu_executor.client.loop_thread import LoopThread
 from qpu_executor.client.operating import Operating
 from qpu_executor.client.order import TaskOrder
 from qpu_executor.client.result import Result
+from qpu_executor.client.session_terms import SessionTerms
 from qpu_executor.client.tasks import AsyncTask, Task
 from qpu_executor.errors import CallerError, QpuExecutorError
 from qpu_executor.model.states import TaskState
 from qpu_executor.programs.program import Program
 from qpu_executor.wire.policy import EstimateOut, SharesOut, WhyOut, WindowOut
+from qpu_executor.wire.sessions import SessionOut
 from qpu_executor.wire.site import (
     EventOut,
     HealthOut,
     JobClassOut,
     QpuDetail,
     QpuOut,
-    SessionOut,
 )
 from qpu_executor.wire.tasks import TaskDetail
 
@@ -260,10 +261,32 @@ class Client(Operating):
         return self.call(self._client.windows())
 
     def open_session(
-        self, name: str = "", key: str | None = None, *, account: str | None = None
+        self,
+        name: str = "",
+        key: str | None = None,
+        *,
+        account: str | None = None,
+        terms: SessionTerms | None = None,
     ) -> SessionOut:
-        """Open a session; the same `key` gives the same session."""
-        return self.call(self._client.open_session(name, key, account=account))
+        """Open a session; the same `key` gives the same session. See AsyncClient."""
+        return self.call(self._client.open_session(name, key, account=account, terms=terms))
+
+    def keep_warm(
+        self,
+        session_id: str,
+        *,
+        linger_s: float | None = None,
+        run_s: float | None = None,
+        qpu: str | None = None,
+    ) -> SessionOut:
+        """Keep a QPU for a session: after each of its tasks, or for a contiguous run."""
+        return self.call(
+            self._client.keep_warm(session_id, linger_s=linger_s, run_s=run_s, qpu=qpu)
+        )
+
+    def give_back(self, session_id: str) -> SessionOut:
+        """Keep no QPU for a session any more."""
+        return self.call(self._client.give_back(session_id))
 
     def sessions(self) -> list[SessionOut]:
         """The caller's sessions, newest first."""

@@ -33,8 +33,9 @@ class TaskOrder:
     COMPLETED. `on_recalibration`: what a calibration means for the shots before it.
     `max_calibration_age_s`: chunks end at most this long after a calibration.
     `min_quality`: least quality that the QPU has to have reported. `deadline_at`: when
-    it is wanted. `shot_s`: expected seconds a shot; the QPU's rate if None. `stop_when`:
-    when fewer shots are enough (a mapping as in `model/stopping.py`).
+    it is wanted. `shot_s`: expected seconds a shot; the QPU's rate if None. `path_s`:
+    expected seconds of work, classical and quantum, from it to the end of its workflow.
+    `stop_when`: when fewer shots are enough (a mapping as in `model/stopping.py`).
 
     `device`: any QPU that is this device, by name. `require`: what the QPU has to have:
     `min_qubits`, `dimensions`, `channels` (ids), `min_sequence_s`, `min_shot_rate_hz`,
@@ -64,6 +65,7 @@ class TaskOrder:
     stop_when: StopRule | Mapping[str, Any] | None = None
     device: str | None = None
     require: Mapping[str, Any] | None = None
+    path_s: float | None = None
 
 
 def to_request(order: TaskOrder, session: str | None) -> TaskRequest:
@@ -107,6 +109,7 @@ def to_request(order: TaskOrder, session: str | None) -> TaskRequest:
             stop_when=None if rule is None else StopWhen(**rule),
             device=order.device,
             require=cast(NeedsIn | None, order.require),
+            path_s=order.path_s,
         )
     except ValidationError as invalid:
         first = invalid.errors()[0]

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from qpu_executor.model.states import TaskState
 from qpu_executor.programs.program import Program
 from qpu_executor.wire.policy import DrainRequest, WindowRequest
-from qpu_executor.wire.site import SessionRequest
+from qpu_executor.wire.sessions import KeepWarmRequest, SessionRequest
 from qpu_executor.wire.tasks import ProgramIn, SubmitRequest, TaskIds, TaskRequest
 from qpu_executor.wire.tokens import TokenRequest
 
@@ -238,6 +238,16 @@ def close_session(session_id: str) -> ApiRequest:
 def cancel_session(session_id: str) -> ApiRequest:
     """Cancel a session's live tasks -> TaskList."""
     return ApiRequest("POST", f"/v1/sessions/{quote(session_id, safe='')}/cancel")
+
+
+def keep_warm(session_id: str, body: KeepWarmRequest) -> ApiRequest:
+    """Keep a QPU for a session -> SessionOut."""
+    return _post(f"/v1/sessions/{quote(session_id, safe='')}/hold", body)
+
+
+def give_back(session_id: str) -> ApiRequest:
+    """Keep nothing for a session any more -> SessionOut."""
+    return ApiRequest("DELETE", f"/v1/sessions/{quote(session_id, safe='')}/hold")
 
 
 def events(after: int, session: str | None = None) -> ApiRequest:

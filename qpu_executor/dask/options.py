@@ -28,6 +28,7 @@ class QuantumOptions:
     key: str | None = None
     cache: bool = False
     stop_when: StopRule | Mapping[str, Any] | None = None
+    path_s: float | None = None
 
     def check(self) -> None:
         """Raise RequestRefused for values that no manager takes (zero shots, say)."""
@@ -59,6 +60,7 @@ class QuantumOptions:
             name=name[:MAX_NAME],
             key=(f"{KEY_PREFIX}{token}" if self.key is None else self.key) + suffix,
             key_origin="engine" if self.key is None else "user",
+            path_s=self.path_s,
         )
 
 

@@ -93,6 +93,7 @@ def quantum_task(
     key: str | None = None,
     cache: bool = False,
     stop_when: StopRule | Mapping[str, Any] | None = None,
+    path_s: float | None = None,
 ) -> QuantumTask: ...
 
 
@@ -108,6 +109,7 @@ def quantum_task(
     key: str | None = None,
     cache: bool = False,
     stop_when: StopRule | Mapping[str, Any] | None = None,
+    path_s: float | None = None,
 ) -> Callable[[Callable[..., Any]], QuantumTask]: ...
 
 
@@ -126,7 +128,8 @@ def quantum_task(
     of your own: the same key names the same task at the manager, for ever.
     `stop_when`: when fewer shots are enough (`model/stopping.py`).
     `cache`: equal submissions are one task, as for any Dask function (then
-    `shots`, `job_class`, `qpu`, `seed` and the rest are part of its name).
+    `shots`, `job_class`, `qpu`, `seed` and the rest are part of its name). `path_s`:
+    expected seconds of work from it to the end of the workflow.
 
     Raises RequestRefused at once for values that can't work, and if the current
     Dask client's cluster has no QPUPlugin, no such QPU or no such job class.

@@ -220,7 +220,8 @@ class WarmHoldAsked:
 
     `linger_s`: how long the QPU waits after each of the session's tasks. `until_at`: the
     end of it all (past: the wish is over). `contiguous`: nobody else's task runs on the
-    QPU until then. A QPU is kept for one session at a time: the latest one asked for.
+    QPU until then. A QPU is kept for one session at a time; a run of another session that
+    is on isn't ended by this, a linger is.
     """
 
     session_id: str

@@ -20,7 +20,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from numbers import Integral, Real
+from typing import Any, TypeGuard
 
 from qpu_executor.errors import RequestRefused
 from qpu_executor.nearest import did_you_mean
@@ -115,7 +116,7 @@ def _by_stderr(found: Mapping[str, Any]) -> StopRule:
         if name not in found:
             raise _refused(name, "it is missing", "both stderr and observable")
     stderr = found["stderr"]
-    if not _is_number(stderr) or stderr <= 0:
+    if not _is_number(stderr) or float(stderr) <= 0:
         raise _refused("stderr", f"{stderr!r} is not possible", "a number above 0")
     min_shots = _whole("min_shots", found["min_shots"])
     return StopRule(min_shots, float(stderr), _observable(found["observable"]))
@@ -172,14 +173,14 @@ def _refuse_beyond(rule: StopRule, shots: int) -> None:
 
 
 def _whole(name: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise _refused(name, f"{value!r} is not possible", "a whole number, 1 or more")
-    return value
+    return int(value)
 
 
-def _is_number(value: object) -> bool:
-    """A finite real number (Python counts True among the numbers, people don't)."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+def _is_number(value: object) -> TypeGuard[Real]:
+    """A finite real number, NumPy's too (Python counts True among them, people don't)."""
+    if isinstance(value, bool) or not isinstance(value, Real):
         return False
     try:
         return math.isfinite(float(value))

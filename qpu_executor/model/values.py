@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from qpu_executor.model.sessions import SessionHints
 from qpu_executor.model.states import QpuState
 from qpu_executor.model.timing import MICROSECONDS as MICROSECONDS
 from qpu_executor.model.timing import CalibrationPlan, Timing
@@ -75,7 +76,8 @@ class QpuSpec:
     layout was another one. `group_tasks`, `group_s`: chunks, and seconds, for which the
     next in line may be passed over by equals that have the loaded layout (0: never).
     `max_linger_s`, `max_run_s`: for how long a session may keep the QPU between two of
-    its tasks, and for a contiguous run (0: not).
+    its tasks, and for a contiguous run (0: not); `max_run_idle_s`: such a run ends when
+    nothing of the session ran for so long (None: it goes on).
     `partial_results`: a stopped chunk gives the shots that it took. `emulated`: no real
     atoms (the charging table has a factor for it).
     """
@@ -94,6 +96,7 @@ class QpuSpec:
     group_s: float = 0.0
     max_linger_s: float = 0.0
     max_run_s: float = 0.0
+    max_run_idle_s: float | None = None
     partial_results: bool = True
     calibration: CalibrationPlan | None = None
     emulated: bool = False
@@ -109,7 +112,8 @@ class TaskSpec:
     this program is expected to take (from its duration, or as its user said); None:
     the QPU's own rate is all there is. `deadline_at`: when its user wants it done.
     `path_s`: seconds of work, classical and quantum, from this task to the end of its
-    job, as its workflow said (None: unknown). `timing`: wishes about time, where there
+    job, as its workflow said (None: unknown). `session_hints`: what its session said of its
+    work, if it did. `timing`: wishes about time, where there
     are any. `layout`: names its register layout (None: none, or any will do).
     `min_shots`: with so many it may be complete, if its stopping rule is met (None: it
     has no such rule).
@@ -132,3 +136,4 @@ class TaskSpec:
     deadline_at: Instant | None = None
     path_s: float | None = None
     min_shots: int | None = None
+    session_hints: SessionHints | None = None

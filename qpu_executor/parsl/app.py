@@ -108,6 +108,7 @@ def quantum_app(
     key_origin: Literal["user", "engine"] | None = None,
     account: str | None = None,
     stop_when: StopRule | Mapping[str, Any] | None = None,
+    path_s: float | None = None,
     executors: Sequence[str] = ("qpu",),
     cache: bool = False,
     ignore_for_cache: Sequence[str] | None = None,
@@ -131,7 +132,8 @@ def quantum_app(
     has the Result (or the list of Results).
 
     `shots`, `job_class`, `qpu`, `priority` (higher is sooner), `seed`, `name`,
-    `key` (with `key_origin`), `account`, `stop_when` (when fewer shots are enough, see
+    `key` (with `key_origin`), `account`, `path_s` (expected seconds of work from it to the
+    end of the workflow), `stop_when` (when fewer shots are enough, see
     `model/stopping.py`): of the task; a call overrides them with
     `parsl_resource_specification={...}`. `executors`: labels of QPUExecutors.
     `cache`: Parsl's memoisation, with shots, class, QPU and seed in the key.

@@ -15,7 +15,8 @@ from parsl.executors.base import ParslExecutor
 from parsl.monitoring.radios.multiprocessing import MultiprocessingQueueRadio
 from parsl.utils import RepresentationMixin
 
-from qpu_executor.client import Client, connect
+from qpu_executor.client import Client, SessionTerms, connect
+from qpu_executor.client.session_terms import within_allocation
 from qpu_executor.errors import ConfigError
 from qpu_executor.parsl.attempt import Attempt
 from qpu_executor.parsl.engine import Engine, not_running
@@ -33,7 +34,9 @@ class QPUExecutor(ParslExecutor, RepresentationMixin):
 
     `manager`: its URL; None for `$QPU_MANAGER`, or else an embedded manager,
     which lives in the run's directory and ends with the executor. `session`: of
-    the tasks; None for a new one, which ends with the executor. `job_class`,
+    the tasks; None for a new one, which ends with the executor. `terms`: what the new
+    one says and asks; within a Slurm allocation it ends when that does, unless the terms
+    name another end. `job_class`,
     `qpu`: for apps that name none. `wait_s`: how long an unreachable manager is
     waited for. `builder_threads`: threads in which apps build their programs.
     `storage_access`, `working_dir`: Parsl's file staging.
@@ -53,6 +56,7 @@ class QPUExecutor(ParslExecutor, RepresentationMixin):
         builder_threads: int = 1,
         storage_access: list[Staging] | None = None,
         working_dir: str | None = None,
+        terms: SessionTerms | None = None,
     ) -> None:
         ParslExecutor.__init__(self)
         self.label = label
@@ -64,6 +68,7 @@ class QPUExecutor(ParslExecutor, RepresentationMixin):
         self.builder_threads = builder_threads
         self.storage_access = storage_access
         self.working_dir = working_dir
+        self.terms = terms
         self.remote_monitoring_radio = MultiprocessingQueueRadio()
         self._engine: Engine | None = None
         self._lock = threading.Lock()
@@ -93,7 +98,9 @@ class QPUExecutor(ParslExecutor, RepresentationMixin):
             session = self.session
             if session is None:
                 name = f"parsl {self.run_id}"
-                session = client.open_session(name, key=f"parsl:{self.run_id}:{self.label}").id
+                key = f"parsl:{self.run_id}:{self.label}"
+                terms = within_allocation(self.terms)
+                session = client.open_session(name, key=key, terms=terms).id
         except BaseException:
             client.close()
             raise

@@ -23,8 +23,8 @@ SPEC_KEYWORD = "parsl_resource_specification"
 """The keyword argument by which Parsl takes a call's resource specification."""
 
 OPTIONS = (
-    *("account", "job_class", "key", "key_origin", "name", "priority", "qpu", "seed", "shots"),
-    "stop_when",
+    *("account", "job_class", "key", "key_origin", "name", "path_s", "priority", "qpu", "seed"),
+    *("shots", "stop_when"),
 )
 """Every option of a quantum task."""
 

@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 from qpu_executor.documents.problems import KeyPath, Problems, suggestion
 from qpu_executor.documents.source import parse_mapping, read_text
 from qpu_executor.pipelines.document_checks import check_references
+from qpu_executor.wire.sessions import KeepWarmRequest, SessionHintsFields
 from qpu_executor.wire.tasks import MAX_SHOTS
 
 RESERVED = frozenset({"inputs", "run", "each"})
@@ -122,6 +123,12 @@ class Step(BaseModel):
         return self.call or self.quantum or self.hybrid or ""
 
 
+class SessionWishes(SessionHintsFields):
+    """What the run's session says of its work, and asks of a QPU."""
+
+    keep_warm: KeepWarmRequest | None = None
+
+
 class Document(BaseModel):
     """A whole pipeline file."""
 
@@ -131,6 +138,7 @@ class Document(BaseModel):
     description: str = ""
     seed: Annotated[int | None, _integer(0, MaxSeed)] = None
     inputs: dict[str, Any] = Field(default_factory=dict)
+    session: SessionWishes | None = None
     steps: dict[str, Step] = Field(min_length=1)
     answer: Any = None
 
@@ -180,7 +188,7 @@ def _translate(error: ValidationError, raw: Any, problems: Problems) -> None:
         path: KeyPath = tuple(item["loc"])
         kind = item["type"]
         if kind == "extra_forbidden":
-            known = _STEP_KEYS if path[0] == "steps" else _DOCUMENT_KEYS
+            known = _known_keys(path)
             problems.add(path, f"unknown key{suggestion(str(path[-1]), known)}")
         elif kind == "missing":
             problems.add(path[:-1], f"'{path[-1]}' is missing")
@@ -189,7 +197,21 @@ def _translate(error: ValidationError, raw: Any, problems: Problems) -> None:
         elif kind == "too_short":
             problems.add(path, "there are no steps; expected at least one")
         elif not (kind == "model_type" and path[0] == "steps"):  # said by _check_shape
-            problems.add(path, f"{_short(item['input'])} is not allowed; {item['msg']}")
+            problems.add(path, f"{_short(item['input'])} is not allowed; {_said(item['msg'])}")
+
+
+def _known_keys(path: KeyPath) -> tuple[str, ...]:
+    """Those that might stand where an unknown one stands."""
+    if len(path) == 1:
+        return _DOCUMENT_KEYS
+    if path[0] == "steps":
+        return _STEP_KEYS
+    model = KeepWarmRequest if "keep_warm" in path[:-1] else SessionWishes
+    return tuple(model.model_fields)
+
+
+def _said(message: str) -> str:
+    return message.removeprefix("Value error, ")
 
 
 def _short(value: Any) -> str:

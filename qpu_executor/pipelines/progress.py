@@ -42,9 +42,7 @@ def amounts(step: StepView) -> tuple[str, str]:
         return tasks, ""
     if step.kind == "hybrid":
         return tasks, str(step.shots_done)
-    # A kept result's shots aren't counted again; a task that was stopped early has fewer.
-    complete = step.state is StepState.DONE and (step.kept or not step.shots_done)
-    done = step.shots if complete else step.shots_done
+    done = step.shots - step.shots_saved if step.state is StepState.DONE else step.shots_done
     return tasks, f"{done} of {step.shots}"
 
 

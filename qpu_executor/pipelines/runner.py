@@ -22,6 +22,7 @@ from qpu_executor.pipelines.engines.base import Engine, EngineSettings
 from qpu_executor.pipelines.engines.choose import check_installed, make_engine
 from qpu_executor.pipelines.execution import Execution
 from qpu_executor.pipelines.inputs import parse_settings
+from qpu_executor.pipelines.paths import remaining_s
 from qpu_executor.pipelines.plain_values import plain
 from qpu_executor.pipelines.plan import Plan, build_plan
 from qpu_executor.pipelines.profiles import Profile, check_engine, load_profile
@@ -29,6 +30,7 @@ from qpu_executor.pipelines.progress import Progress
 from qpu_executor.pipelines.qpu_watch import QpuWatch, qpu_times, task_lines, tasks_of
 from qpu_executor.pipelines.run_directory import RunDirectory, RunRecord
 from qpu_executor.pipelines.run_log import log_to
+from qpu_executor.pipelines.run_session import open_run_session
 from qpu_executor.pipelines.summary import Summary, report_of, root_cause
 from qpu_executor.pipelines.tracker import StepState, StepView, Tracker
 from qpu_executor.pipelines.work import RunFacts
@@ -291,10 +293,11 @@ class Run:
             site=None if site is None else Path(site),
         )
         self._resources.callback(client.close)
-        session = client.open_session(record.name, key=f"{record.run}/{record.attempts}")
-        self._session = session.id
+        wishes = self.prepared.source.document.session
+        key = f"{record.run}/{record.attempts}"
+        self._session = open_run_session(client, record.name, key, wishes)
         record.manager = client.url
-        record.sessions = [*record.sessions, session.id]
+        record.sessions = [*record.sessions, self._session]
         self.directory.save()
         return client
 
@@ -314,6 +317,9 @@ class Run:
             directory=str(self.directory.path),
             manager=client.url,
             session=self._session,
+            paths_s=remaining_s(
+                self.prepared.plan.steps, {qpu.name: qpu.shot_rate_hz for qpu in client.qpus()}
+            ),
         )
 
 

@@ -23,6 +23,7 @@ class QpuSession:
     """What a hybrid function measures with. Open it with `with`.
 
     `shots`, `job_class`, `qpu`, `priority` are the step's; each call may say otherwise.
+    `path_s`: seconds of work from here to the end of the run, if anybody knows.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class QpuSession:
         job_class: str | None,
         qpu: str | None,
         priority: int,
+        path_s: float | None = None,
     ) -> None:
         self._manager = manager
         self._session = session
@@ -47,6 +49,7 @@ class QpuSession:
         self._job_class = job_class
         self._qpu = qpu
         self._priority = priority
+        self._path_s = path_s
         self._calls = 0
         self._client: Client | None = None
 
@@ -120,6 +123,7 @@ class QpuSession:
                 key=f"{self._key}/{self._calls + i}",
                 key_origin="engine",
                 session=self._session,
+                path_s=self._path_s,
             )
             for i, sequence in enumerate(sequences)
         ]

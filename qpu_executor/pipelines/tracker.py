@@ -43,7 +43,8 @@ ENDED = frozenset({StepState.DONE, StepState.FAILED, StepState.NOT_RUN, StepStat
 @dataclass(frozen=True)
 class StepView:
     """A step at one moment. `tasks` None: not known yet; `kept`: of those done, from an
-    earlier attempt; `shots` and `shots_done`: of its tasks at the manager."""
+    earlier attempt; `shots` and `shots_done`: of its tasks at the manager; `shots_saved`:
+    asked for, and not needed."""
 
     name: str
     kind: str
@@ -55,6 +56,7 @@ class StepView:
     shots_done: int
     needs_failed: str | None
     errors: tuple[tuple[str, BaseException], ...]
+    shots_saved: int = 0
 
 
 @dataclass
@@ -79,6 +81,7 @@ class _TaskRecord:
     shots: int
     shots_done: int
     state: str
+    saved: int = 0
 
 
 class Tracker:
@@ -160,7 +163,9 @@ class Tracker:
                     continue
                 known = self._tasks.get(task.id)
                 done = max(task.shots_done, known.shots_done if known else 0)
-                self._tasks[task.id] = _TaskRecord(match[0], task.shots, done, task.state.value)
+                self._tasks[task.id] = _TaskRecord(
+                    match[0], task.shots, done, task.state.value, task.shots_saved
+                )
 
     def event(self, event: EventOut) -> bool:
         """Take over an event of the manager. False if its task isn't known yet."""
@@ -174,8 +179,10 @@ class Tracker:
                 task.shots_done = event.shots_done
             if event.state is not None:
                 task.state = event.state.value
-                if task.state == "COMPLETED" and event.shots_done is None:
-                    task.shots_done = task.shots
+                if task.state == "COMPLETED":
+                    done = event.shots_done
+                    task.shots_done = task.shots if done is None else done
+                    task.saved = max(0, task.shots - task.shots_done)
             return True
 
     def task_states(self) -> Mapping[str, int]:
@@ -218,6 +225,7 @@ class Tracker:
             shots_done=sum(task.shots_done for task in mine),
             needs_failed=broken[0] if state is StepState.NOT_RUN else None,
             errors=tuple(record.errors) if state is StepState.FAILED else (),
+            shots_saved=sum(task.saved for task in mine),
         )
 
 

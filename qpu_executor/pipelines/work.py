@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,10 @@ Shape = tuple[tuple[str, int | None], ...]
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What every task of a run knows. `manager`: its URL; `session`: id of the run's session."""
+    """What every task of a run knows. `manager`: its URL; `session`: id of the run's session.
+
+    `paths_s`: seconds of work from a step to the end of the run, where that is known.
+    """
 
     run: str
     seed: int
@@ -37,6 +40,7 @@ class RunFacts:
     directory: str
     manager: str
     session: str | None
+    paths_s: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,11 @@ class Work:
     def seed(self) -> int:
         """The seed of this task's shots."""
         return derive_seed(self.run.seed, self.step.name, self.index)
+
+    @property
+    def path_s(self) -> float | None:
+        """Seconds of work from here to the end of the run, as far as anybody knows."""
+        return self.run.paths_s.get(self.step.name)
 
     @property
     def fingerprint(self) -> str:
@@ -118,6 +127,7 @@ def call_hybrid(work: Work, *results: Any) -> Packed:
         job_class=work.step.job_class,
         qpu=work.step.qpu,
         priority=work.step.priority,
+        path_s=work.path_s,
     ) as session:
         value = _call(work, results, StepFailed, {SESSION_ARGUMENT: session})
     return _finish(work, value)

@@ -37,6 +37,11 @@ def check(program: Program, device_json: str, shots: int | None = None) -> Progr
             f"{shots} shots; {device.name} takes at most {device.max_runs} in one run",
             rule="max_runs",
         )
+    return facts_of(sequence)
+
+
+def facts_of(sequence: Any) -> ProgramFacts:
+    """What is known of a `pulser.Sequence` (as `on_device` gives it)."""
     register = sequence.get_register()
     layout = register.layout
     return ProgramFacts(
@@ -44,6 +49,8 @@ def check(program: Program, device_json: str, shots: int | None = None) -> Progr
         duration_ns=int(sequence.get_duration()),
         layout=register.coords_hex_hash() if layout is None else layout.static_hash(),
         qubit_ids=tuple(str(one) for one in register.qubit_ids),
+        bases=tuple(sequence.get_addressed_bases()),
+        levels=len(sequence.get_addressed_states()),
     )
 
 

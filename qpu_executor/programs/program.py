@@ -38,9 +38,12 @@ class ProgramFacts:
     `atoms`: qubits; `duration_ns`: of one shot's pulses, without the fall time;
     `layout`: names the register layout (programs with the same one need no
     change between them); `qubit_ids`: in the order of the bits of a bitstring.
+    `bases`: that it addresses; `levels`: of each atom that these make.
     """
 
     atoms: int
     duration_ns: int
     layout: str
     qubit_ids: tuple[str, ...]
+    bases: tuple[str, ...] = ("ground-rydberg",)
+    levels: int = 2

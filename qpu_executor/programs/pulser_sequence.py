@@ -14,6 +14,7 @@ from typing import Any
 from qpu_executor.errors import BuilderError, ConfigError, ProgramError, without_context
 from qpu_executor.programs.program import PULSER, Program
 from qpu_executor.programs.pulser_extra import import_pulser
+from qpu_executor.programs.vendor_programs import kind_of_text
 
 _REQUIRED_KEYS = ("device", "register", "channels", "operations")
 _EXPECTED = "a pulser.Sequence, its abstract representation (JSON text or dict), or a Program"
@@ -25,7 +26,8 @@ def to_program(candidate: object) -> Program:
 
     Takes a Program, a `pulser.Sequence` (which isn't changed; one without a
     measurement gets one in the copy that is sent), or an abstract
-    representation as JSON text or dict.
+    representation as JSON text or dict; also, told by its keys, a QRMI payload
+    file of another vendor (`vendor_programs.py`).
 
     Raises BuilderError for anything else, and ProgramError for a sequence
     whose variables or qubits have no values yet, or that can't be serialised.
@@ -33,8 +35,7 @@ def to_program(candidate: object) -> Program:
     if isinstance(candidate, Program):
         return candidate
     if isinstance(candidate, str):
-        read_abstract_repr(candidate)
-        return Program(PULSER, candidate)
+        return _from_text(candidate)
     if isinstance(candidate, Mapping):
         return _from_dict(candidate)
     return _from_sequence(candidate)
@@ -99,6 +100,17 @@ def _variables_in(operations: Any) -> list[str]:
     return list(names)
 
 
+def _from_text(candidate: str) -> Program:
+    try:
+        read_abstract_repr(candidate)
+    except ProgramError:
+        kind = kind_of_text(candidate)
+        if kind is None:
+            raise
+        return Program(kind, candidate)
+    return Program(PULSER, candidate)
+
+
 def _from_dict(candidate: Mapping[Any, Any]) -> Program:
     try:
         text = json.dumps(candidate, separators=(",", ":"))
@@ -106,8 +118,7 @@ def _from_dict(candidate: Mapping[Any, Any]) -> Program:
         raise ProgramError(
             f"the dict can't be written as JSON: {error}", expected=_EXPECTED
         ) from None
-    read_abstract_repr(text)
-    return Program(PULSER, text)
+    return _from_text(text)
 
 
 def _from_sequence(candidate: object) -> Program:

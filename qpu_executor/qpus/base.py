@@ -38,7 +38,8 @@ class Capabilities:
     the chunk before was another task's; `layout_s`: on top of those where its register
     layout was another one. `can_calibrate`: a calibration starts when it is asked for;
     `calibration`: who starts it and how long it takes, as the QPU says (when it is due,
-    `health` says).
+    `health` says). `limits`: for each of these that it can't do, the limit of the device or
+    of its vendor's interface that is behind it.
     """
 
     kinds: frozenset[str]
@@ -55,6 +56,7 @@ class Capabilities:
     layout_s: float = 0.0
     can_calibrate: bool = False
     calibration: CalibrationPlan | None = None
+    limits: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

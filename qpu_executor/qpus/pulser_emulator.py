@@ -1,8 +1,9 @@
-"""A QPU that is Pulser's local emulator, in worker processes (kind `pulser-emulator`).
+"""A QPU that is one of Pulser's emulators, in worker processes (kind `pulser-emulator`).
 
-A program is simulated once, to the exact distribution of its bitstrings; shots
-are then drawn from (seed, shot number). Chunks of the same program share the
-simulation. Without noise there is no calibration: the epoch is always "ideal".
+A program is simulated once, to the state at its end; shots are then drawn from it, each
+from (seed, shot number), whichever the emulator (`emulator_choice.py`). Chunks of the
+same program share the simulation. Without noise there is no calibration: the epoch is
+always "ideal".
 """
 
 from __future__ import annotations
@@ -27,8 +28,10 @@ from qpu_executor.qpus.base import (
     OutcomeKind,
 )
 from qpu_executor.qpus.emulation import Emulation
+from qpu_executor.qpus.emulator_choice import EmulationLimits
 from qpu_executor.qpus.emulator_settings import EmulatorSettings
 from qpu_executor.qpus.running import RunningChunks
+from qpu_executor.qpus.workers import Workers
 
 EPOCH = "ideal"
 
@@ -39,12 +42,17 @@ def build(name: str, settings: Mapping[str, Any]) -> PulserEmulator:
 
 
 class PulserEmulator:
-    """See the module. Chunks beyond `workers` wait for a free worker."""
+    """See the module. Chunks beyond `slots` wait for a free worker.
 
-    def __init__(self, name: str, settings: EmulatorSettings) -> None:
+    `workers`: where simulations run; by default in processes of this host.
+    """
+
+    def __init__(
+        self, name: str, settings: EmulatorSettings, workers: Workers | None = None
+    ) -> None:
         self._name = name
         self._settings = settings
-        self._emulation = Emulation(name, settings)
+        self._emulation = Emulation(name, settings, workers)
         self._chunks = RunningChunks()
         self._work: dict[ChunkId, asyncio.Task[None]] = {}
 
@@ -65,6 +73,16 @@ class PulserEmulator:
             emulated=True,
             seeded=True,
         )
+
+    @property
+    def limits(self) -> EmulationLimits:
+        """Of one emulation; complete once opened."""
+        return self._emulation.limits
+
+    @property
+    def running(self) -> int:
+        """Chunks without an outcome."""
+        return len(self._chunks.running)
 
     async def open(self, clock: Clock | None = None, directory: Path | None = None) -> None:
         """Start the workers and read the device. Raises PluginRefused or ConfigError.
@@ -92,8 +110,8 @@ class PulserEmulator:
         return Health(QpuState.DOWN, "the emulator isn't open")
 
     def refusal(self, facts: ProgramFacts, shots: int) -> ProgramRefused | None:
-        """Programs with more atoms than the emulator can hold are refused."""
-        return self._emulation.too_many_atoms(facts.atoms)
+        """Programs that no emulator here does, or for which memory or time don't suffice."""
+        return self._emulation.refusal(facts)
 
     async def start(self, order: ChunkOrder) -> None:
         """Accept a chunk; see `QpuAdapter.start`."""
@@ -138,10 +156,10 @@ class PulserEmulator:
     async def _take_shots(self, order: ChunkOrder) -> ChunkOutcome:
         began = perf_counter()
         try:
-            distribution = await self._emulation.prepare(order.program)
+            state = await self._emulation.prepare(order.program)
             ready = perf_counter()
             counts = await self._emulation.draw(
-                distribution, seed=order.seed, first_shot=order.first_shot, shots=order.shots
+                state, seed=order.seed, first_shot=order.first_shot, shots=order.shots
             )
         except ProgramError as refusal:
             return self._outcome(OutcomeKind.REFUSED, message=str(refusal))
@@ -156,7 +174,11 @@ class PulserEmulator:
             counts=counts,
             device_s=perf_counter() - ready,
             setup_s=ready - began,
+            made_by=state.versions,
         )
 
-    def _outcome(self, kind: OutcomeKind, **facts: Any) -> ChunkOutcome:
-        return ChunkOutcome(kind, epoch=EPOCH, versions=self._emulation.versions, **facts)
+    def _outcome(
+        self, kind: OutcomeKind, made_by: tuple[tuple[str, str], ...] = (), **facts: Any
+    ) -> ChunkOutcome:
+        versions = {**self._emulation.versions, **dict(made_by)}
+        return ChunkOutcome(kind, epoch=EPOCH, versions=versions, **facts)

@@ -17,7 +17,13 @@ from qpu_executor.qpus.base import AdapterFactory, QpuAdapter
 
 GROUP = "qpu_executor.qpus"
 
-_EXTRAS = {"pulser-emulator": "emulator", "simulated-qpu": "emulator"}
+_EXTRAS = {
+    "pasqal-cloud": "pasqal-cloud",
+    "pasqal-controller": "pulser",
+    "pulser-emulator": "emulator",
+    "qrmi": "qrmi",
+    "simulated-qpu": "emulator",
+}
 """Our own kinds that need an extra of this package."""
 
 _ATTRIBUTES = ("name", "capabilities")

@@ -14,21 +14,24 @@ import numpy as np
 import numpy.typing as npt
 
 _BLOCK = 1 << 18
-_KEYS = 1 << 128
+KEYS = 1 << 128
+"""A seed is taken modulo this: what Philox takes for a key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
     """The exact probabilities of the bitstrings that a program can give.
 
-    `bitstrings`: ASCII, `width` characters each, sorted, one after the other;
-    `probabilities`: float64 array of shape (bitstrings,), as bytes. Bytes, since
-    a distribution crosses a process boundary and is kept in numbers.
+    `bitstrings`: ASCII, `width` characters each, sorted, one after the other, or empty
+    for all 2^width of them; `probabilities`: float64 array of shape (bitstrings,), as
+    bytes. Bytes, since a distribution crosses a process boundary and is kept in numbers.
+    `versions`: of what made it.
     """
 
     width: int
     bitstrings: bytes
     probabilities: bytes
+    versions: tuple[tuple[str, str], ...] = ()
 
     @property
     def size(self) -> int:
@@ -41,6 +44,8 @@ class Distribution:
         return {self._bitstring(i): float(weight) for i, weight in enumerate(weights)}
 
     def _bitstring(self, index: int) -> str:
+        if not self.bitstrings:
+            return format(index, f"0{self.width}b")
         return self.bitstrings[index * self.width : (index + 1) * self.width].decode("ascii")
 
 
@@ -71,6 +76,6 @@ def sampled_blocks(
 def _uniform(seed: int, first_shot: int, shots: int) -> npt.NDArray[np.float64]:
     """One number in [0, 1) per shot, of 53 random bits."""
     # Philox gives four words per count of its counter; a shot owns one count.
-    words = np.random.Philox(key=seed % _KEYS, counter=first_shot).random_raw(4 * shots)
+    words = np.random.Philox(key=seed % KEYS, counter=first_shot).random_raw(4 * shots)
     mantissas = words[::4] >> np.uint64(11)
     return (mantissas * 2.0**-53).astype(np.float64, copy=False)

@@ -25,7 +25,8 @@ class _Run(Generic[V]):
 class SharedRuns(Generic[V]):
     """`max_weight`: of all kept results in sum; `weigh`: the weight of one.
 
-    The least recently used results go first; failures are not kept.
+    The least recently used results go first, and the newest stays whatever it weighs, since
+    it is needed next; failures are not kept.
     """
 
     def __init__(self, *, max_weight: int, weigh: Callable[[V], int]) -> None:
@@ -70,6 +71,6 @@ class SharedRuns(Generic[V]):
             return
         self._kept[key] = value
         self._weight += self._weigh(value)
-        while self._weight > self._max_weight:
+        while self._weight > self._max_weight and len(self._kept) > 1:
             _, dropped = self._kept.popitem(last=False)
             self._weight -= self._weigh(dropped)

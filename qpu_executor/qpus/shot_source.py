@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from qpu_executor.errors import ProgramRefused
 from qpu_executor.programs.program import Program
-from qpu_executor.qpus.sampling import Distribution
+from qpu_executor.qpus.emulating import FinalState
 
 
 class ShotSource(Protocol):
@@ -32,11 +32,11 @@ class ShotSource(Protocol):
     def too_many_atoms(self, atoms: int) -> ProgramRefused | None:
         """Why a register of this size is too large; None if it isn't."""
 
-    async def prepare(self, program: Program) -> Distribution:
-        """The program's distribution. Raises ProgramError, or whatever goes wrong."""
+    async def prepare(self, program: Program) -> FinalState:
+        """The program's final state. Raises ProgramError, or whatever goes wrong."""
 
     async def draw(
-        self, distribution: Distribution, *, seed: int, first_shot: int, shots: int
+        self, state: FinalState, *, seed: int, first_shot: int, shots: int
     ) -> Counter[str]:
         """Counts of these shots."""
 

@@ -32,9 +32,9 @@ from qpu_executor.qpus.base import (
     Health,
     OutcomeKind,
 )
+from qpu_executor.qpus.emulating import FinalState
 from qpu_executor.qpus.emulation import Emulation
 from qpu_executor.qpus.running import RunningChunks
-from qpu_executor.qpus.sampling import Distribution
 from qpu_executor.qpus.shot_source import ShotSource, layout_of
 from qpu_executor.qpus.simulated_counts import ChunkCounts
 from qpu_executor.qpus.simulated_machine import Machine
@@ -229,7 +229,7 @@ class SimulatedQpu:
         machine: Machine,
         clock: Clock,
         chunk: SimulatedChunk,
-        preparing: asyncio.Future[Distribution],
+        preparing: asyncio.Future[FinalState],
     ) -> None:
         """Wait until the chunk's end: planned, asked for, or since it can't be emulated."""
         planned, cut = machine.planned_end(chunk), self._cuts[chunk.id]
@@ -251,7 +251,7 @@ class SimulatedQpu:
         machine: Machine,
         clock: Clock,
         chunk: SimulatedChunk,
-        preparing: asyncio.Future[Distribution],
+        preparing: asyncio.Future[FinalState],
     ) -> ChunkOutcome:
         assert chunk.end is not None
         if not chunk.end.taken and not _failed(preparing):
@@ -319,5 +319,5 @@ class SimulatedQpu:
             log.error("QPU %s can't write down what it knows: %s", self._name, error)
 
 
-def _failed(done: asyncio.Future[Distribution]) -> bool:
+def _failed(done: asyncio.Future[FinalState]) -> bool:
     return done.done() and not done.cancelled() and done.exception() is not None

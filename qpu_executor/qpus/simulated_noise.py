@@ -31,7 +31,7 @@ class SimulatedNoise:
     check_every_s: float = 600.0
 
 
-class Workers(Protocol):
+class EmulationWorkers(Protocol):
     """Where simulations run (`Emulation`). `device_json` is known once it is open."""
 
     device_json: str
@@ -62,7 +62,12 @@ class NoisyShots:
     """`max_atoms`, `cache_mb`: as in `EmulatorSettings`."""
 
     def __init__(
-        self, workers: Workers, fluctuations: Fluctuations, *, max_atoms: int, cache_mb: int
+        self,
+        workers: EmulationWorkers,
+        fluctuations: Fluctuations,
+        *,
+        max_atoms: int,
+        cache_mb: int,
     ) -> None:
         self._workers = workers
         self._fluctuations = fluctuations

@@ -10,7 +10,8 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from qpu_executor.errors import ConfigError
 from qpu_executor.nearest import did_you_mean
-from qpu_executor.qpus.emulator_settings import EmulatorSettings
+from qpu_executor.qpus.emulator_backends import Backend
+from qpu_executor.qpus.emulator_settings import AUTO, EmulatorSettings
 from qpu_executor.qpus.simulated_calibration import SimulatedCalibration
 from qpu_executor.qpus.simulated_downtime import Breakdowns, Downtime, PlannedClosing
 from qpu_executor.qpus.simulated_faults import NO_FAULTS, ChunkFaults
@@ -27,6 +28,10 @@ from qpu_executor.qpus.simulated_troubles import (
 
 Overhead = Annotated[float, Field(ge=0, le=1e5, allow_inf_nan=False)]
 Merit = Annotated[float, Field(ge=0, le=1)]
+
+
+_ONE_EMULATOR = {"backend": Backend.QUTIP.value}
+"""A machine's results name all that made them, so its emulator is known from the start."""
 
 
 class _Closed(Part):
@@ -113,14 +118,21 @@ class SimulatedSettings:
         """Settings of QPU `name`. Raises ConfigError with the key and what it must be."""
         of_emulator = {one.name for one in fields(EmulatorSettings)}
         emulator = {key: value for key, value in given.items() if key in of_emulator}
+        if emulator.get("backend") == AUTO:
+            raise ConfigError(
+                "a simulated QPU has one emulator",
+                where=f"qpus.{name}.backend",
+                expected=f"one of {', '.join(one.value for one in Backend)}",
+            )
         rest = {str(key): value for key, value in given.items() if key not in of_emulator}
         try:
             # One chunk at a time, so one simulation at a time is all that is waited for.
             found = _Simulated.model_validate(rest)
         except ValidationError as error:
             raise _wrong(name, error, [*of_emulator, *_Simulated.model_fields]) from None
+        _keep_noise_with_qutip(name, found, emulator)
         return cls(
-            emulator=EmulatorSettings.read(name, {"workers": 1, **emulator}),
+            emulator=EmulatorSettings.read(name, {"workers": 1, **_ONE_EMULATOR, **emulator}),
             timing=ShotTiming(
                 found.shot_rate_hz,
                 found.jitter,
@@ -136,6 +148,16 @@ class SimulatedSettings:
             remembers=found.memory == "file",
             noise=found.noise.noise(found.seed),
             chunk_faults=found.faults.chunk_faults(found.seed),
+        )
+
+
+def _keep_noise_with_qutip(name: str, found: _Simulated, emulator: Mapping[str, Any]) -> None:
+    backend = emulator.get("backend", Backend.QUTIP.value)
+    if backend != Backend.QUTIP.value and found.noise.noise(found.seed) is not None:
+        raise ConfigError(
+            f"{backend} here has no noise",
+            where=f"qpus.{name}.backend",
+            expected=f"{Backend.QUTIP.value}, or noise: none",
         )
 
 

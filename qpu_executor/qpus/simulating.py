@@ -11,6 +11,7 @@ from qpu_executor.errors import DeviceError, ProgramRefused
 from qpu_executor.programs.device_rules import on_device
 from qpu_executor.programs.program import Program
 from qpu_executor.programs.refusals import one_sentence
+from qpu_executor.qpus.emulator_backends import Backend, version_of
 from qpu_executor.qpus.sampling import Distribution
 
 ONE_STATES = {"ground-rydberg": "r", "digital": "h", "XY": "d"}
@@ -30,9 +31,13 @@ def simulate(program: Program, device_json: str, max_atoms: int) -> Distribution
 
     Raises ProgramRefused or ProgramError (the program's fault), or DeviceError.
     """
+    return simulate_sequence(on_device(program, device_json), max_atoms)
+
+
+def simulate_sequence(sequence: Any, max_atoms: int) -> Distribution:
+    """The same for a measured `pulser.Sequence` whose device's rules are kept."""
     import numpy as np
 
-    sequence = on_device(program, device_json)
     refuse_large_state(sequence, max_atoms)
     state = _final_state(sequence)
     one_state = ONE_STATES[sequence.get_measurement_basis()]
@@ -43,6 +48,7 @@ def simulate(program: Program, device_json: str, max_atoms: int) -> Distribution
         width=len(ordered[0]),
         bitstrings="".join(ordered).encode("ascii"),
         probabilities=(weights / weights.sum()).tobytes(),
+        versions=(version_of(Backend.QUTIP),),
     )
 
 

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait as wait_for
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
@@ -34,6 +34,28 @@ class WorkerTimeoutError(Exception):
     """A call took longer than allowed; its worker was killed."""
 
 
+class Workers(Protocol):
+    """Whatever runs functions somewhere else: `WorkerPool`, or a farm's engine.
+
+    `to_warm_up`: how many calls warm all workers up.
+    """
+
+    @property
+    def to_warm_up(self) -> int:
+        """See the class."""
+
+    async def open(self) -> None:
+        """Start, or connect."""
+
+    async def close(self) -> None:
+        """End. May be called twice."""
+
+    async def run(
+        self, function: Callable[P, R], timeout_s: float | None, *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """See `WorkerPool.run`."""
+
+
 class WorkerPool:
     """`workers`: processes. `memory_bytes`: address space of each (None: no limit)."""
 
@@ -42,6 +64,11 @@ class WorkerPool:
         self._memory_bytes = memory_bytes
         self._pool: ProcessPool | None = None
         self._running: set[ProcessFuture[Any]] = set()
+
+    @property
+    def to_warm_up(self) -> int:
+        """One call per process."""
+        return self._workers
 
     async def open(self) -> None:
         """Make the pool; its processes start with the first call."""

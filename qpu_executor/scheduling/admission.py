@@ -132,18 +132,12 @@ class Limits:
         if most is not None and waits >= most:
             what = f"tasks of {owner} that wait in class {job_class.name!r}"
             return Refusal(WaitReason.CLASS_LIMIT, what, most, waits, 1)
-        for budget in self._budgets(job_class, account, owner):
-            used_s = budget.used_s(now) + budget.expected_s
-            if used_s >= budget.qpu_s or used_s + expected_s > budget.qpu_s:
-                return Refusal(
-                    budget.reason,
-                    budget.what,
-                    budget.qpu_s,
-                    round(used_s, 1),
-                    round(expected_s, 1),
-                    budget.ends_at(now),
-                )
-        return None
+        return _first_exceeded(self._budgets(job_class, account, owner), expected_s, now)
+
+    def hold_refusal(self, account: str, expected_s: float, now: Instant) -> Refusal | None:
+        """Why an account may not keep a QPU for what is charged `expected_s`; None if it may."""
+        budget = self._accounts.get(account)
+        return None if budget is None else _first_exceeded([budget], expected_s, now)
 
     def blocked(self, task: Task, now: Instant) -> Blocked | None:
         """Why a waiting task may not start although a QPU would take it."""
@@ -213,6 +207,12 @@ class Limits:
             for budget in self._budgets(bucket.job_class, bucket.account, bucket.owner):
                 budget.charge(task.task_id, seconds, at)
 
+    def charge_hold(self, account: str, seconds: float, at: Instant) -> None:
+        """An account was charged for a QPU that was kept for it."""
+        budget = self._accounts.get(account)
+        if budget is not None:
+            budget.charge(None, seconds, at)
+
     def recall(
         self, job_class: JobClass, account: str, owner: str, seconds: float, at: Instant
     ) -> None:
@@ -248,6 +248,21 @@ class Limits:
         if self._accounts or bucket.job_class.qpu_s_per_day is not None:
             for budget in self._budgets(bucket.job_class, bucket.account, bucket.owner):
                 budget.expect(task.task_id, None)
+
+
+def _first_exceeded(budgets: Iterable[_Budget], expected_s: float, now: Instant) -> Refusal | None:
+    for budget in budgets:
+        used_s = budget.used_s(now) + budget.expected_s
+        if used_s >= budget.qpu_s or used_s + expected_s > budget.qpu_s:
+            return Refusal(
+                budget.reason,
+                budget.what,
+                budget.qpu_s,
+                round(used_s, 1),
+                round(expected_s, 1),
+                budget.ends_at(now),
+            )
+    return None
 
 
 def _add(counts: dict[_Place, int], place: _Place, change: int) -> None:

@@ -62,7 +62,8 @@ def room(task: Task, qpu: Qpu, now: Instant) -> int | Blocked | None:
     bucket = task.bucket
     needs, hold = bucket.needs, qpu.hold
     if hold is not None and hold.on and needs.session_id != hold.session_id:
-        detail = f"kept for session {hold.session_id}"
+        how = "for a contiguous run" if hold.contiguous else "between its tasks"
+        detail = f"kept warm for session {hold.session_id} {how}"
         return Blocked(WaitReason.RESERVATION, detail, hold.ends_at())
     if needs.one_epoch:
         blocked = _other_epoch(task, qpu) or _epoch_too_short(task, qpu, now)

@@ -147,9 +147,9 @@ class Buckets:
 
 
 def _hints(spec: TaskSpec) -> Hints | None:
-    if spec.deadline_at is None and spec.path_s is None:
+    if spec.deadline_at is None and spec.path_s is None and spec.session_hints is None:
         return None
-    return Hints(spec.deadline_at, spec.path_s)
+    return Hints(spec.deadline_at, spec.path_s, spec.session_hints)
 
 
 def requirements(spec: TaskSpec) -> Requirements:

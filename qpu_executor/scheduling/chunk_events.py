@@ -127,7 +127,7 @@ class ChunkEvents:
         if counted:
             task.faults = 0
         self._time.chunk_ended(qpu, now)
-        if qpu.hold is not None and (counted == remaining or task.enough is not None):
+        if qpu.lingers and (counted == remaining or task.enough is not None):
             self._holding.begin_linger(task, qpu, now)
         self._placement.go_on(task, qpu, chunk, now)
 

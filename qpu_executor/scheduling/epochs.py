@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from qpu_executor.model.states import OnRecalibration
-from qpu_executor.model.timing import Timing
+from qpu_executor.model.timing import Instant, Timing, seconds_between
 from qpu_executor.model.values import QpuSpec
 
 
@@ -24,6 +24,23 @@ def epoch_need_s(shots: int, shot_s: float, *, chunk_s: float, qpu: QpuSpec) -> 
     chunks = math.ceil(shots / max(1, a_chunk))
     overhead_s = qpu.switch_s + qpu.layout_s + chunks * qpu.setup_s
     return overhead_s + shots * shot_s
+
+
+def session_refusal(
+    ends_at: Instant, now: Instant, shots: int, shot_s: float, *, chunk_s: float, qpu: QpuSpec
+) -> str | None:
+    """Why a task can't end on a QPU before its session's allocation does; None if it can.
+
+    `shot_s`: planned seconds a shot, safety factor included. The QPU is assumed to be idle.
+    """
+    needs_s = epoch_need_s(shots, shot_s, chunk_s=chunk_s, qpu=qpu)
+    left_s = seconds_between(now, ends_at)
+    if needs_s <= left_s:
+        return None
+    return (
+        f"{shots} shots need {needs_s:.0f} s on {qpu.name} even alone, "
+        f"the session's allocation ends in {max(left_s, 0.0):.0f} s"
+    )
 
 
 def timing_refusal(

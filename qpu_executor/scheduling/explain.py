@@ -11,6 +11,7 @@ from qpu_executor.scheduling.boundaries import Blocked
 from qpu_executor.scheduling.calibration import Calibration
 from qpu_executor.scheduling.queue import Queue
 from qpu_executor.scheduling.state import CoreState, Qpu, Task, TaskClock
+from qpu_executor.scheduling.warm_hold import WarmHold
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,8 @@ class QpuView:
     """A QPU as the core sees it. `rate_hz`: measured, else expected, else None.
 
     `running`: ids of the tasks with a chunk there; `waiting`: tasks that could go there.
-    `drained`: an operator's reason, None: it isn't drained. `calibration`: a copy.
+    `drained`: an operator's reason, None: it isn't drained. `calibration`, `hold`,
+    `lingers`: copies; for whom it is kept now, and may be after their tasks.
     """
 
     name: str
@@ -44,6 +46,8 @@ class QpuView:
     drained: str | None = None
     calibration: Calibration = field(default_factory=Calibration)
     windows: tuple[Window, ...] = ()
+    hold: WarmHold | None = None
+    lingers: tuple[WarmHold, ...] = ()
 
 
 def waiting(state: CoreState, queue: Queue, task_id: int, now: Instant) -> Waiting | None:
@@ -107,6 +111,8 @@ def view(state: CoreState, queue: Queue, name: str) -> QpuView | None:
         drained=qpu.drained,
         calibration=replace(qpu.calibration),
         windows=qpu.windows,
+        hold=None if qpu.hold is None else replace(qpu.hold),
+        lingers=tuple(replace(one) for one in qpu.lingers.values()),
     )
 
 

@@ -22,10 +22,12 @@ class Gates:
         self._waiters: dict[int, dict[int, None]] = {}
 
     def watch(self, task: Task) -> None:
-        """Note what a new task depends on, of the tasks that are alive."""
+        """Note what a new task depends on, of the tasks that are alive, and when its time ends."""
         clock = task.clock
         if clock is None:
             return
+        if clock.timing.session_ends_at is not None:
+            self._agenda.add(clock.timing.session_ends_at, task.task_id)
         for dependency in clock.timing.depends_on:
             if dependency.task_id in self._tasks and dependency.task_id != task.task_id:
                 clock.unmet.add(dependency.task_id)

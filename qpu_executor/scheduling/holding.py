@@ -1,6 +1,12 @@
-"""Warm holds: what is asked, when a QPU is kept, and what is recorded and charged for it."""
+"""Warm holds: what is asked, when a QPU is kept, and what is recorded and charged for it.
+
+Any number of sessions may be granted lingers on one QPU; it is kept for one of them at a
+time. A contiguous run ends the linger that is on, and no other session's run.
+"""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from qpu_executor.model.events import WarmHoldAsked
 from qpu_executor.model.timing import Instant, after, seconds_between
@@ -39,7 +45,7 @@ class Holding:
         return bool(self._held)
 
     def watch(self, now: Instant) -> bool:
-        """After each event: see to every QPU that may be kept. False: there is none."""
+        """After each event: see to every QPU that is kept. False: there is none."""
         watched = tuple(self._held)
         for name in watched:
             qpu = self._state.qpus[name]
@@ -50,64 +56,77 @@ class Holding:
         return bool(watched)
 
     def hold_asked(self, event: WarmHoldAsked, now: Instant) -> None:
-        """A session wants to keep the QPU between its tasks, or for a run."""
+        """A session wants to keep the QPU between its tasks, or for a run; or no longer."""
         qpu = self._state.known(event.qpu)
-        self._end_hold(qpu, now)
-        qpu.hold = None
-        linger_s = min(event.linger_s, qpu.spec.max_linger_s)
-        until_at = event.until_at
+        name, session_id = event.qpu, event.session_id
+        before = qpu.hold
+        own = before is not None and before.session_id == session_id
+        run = event.contiguous and qpu.spec.max_run_s > 0.0
+        if before is not None and not own and before.contiguous and event.contiguous:
+            return
+        qpu.lingers = {
+            other: one
+            for other, one in qpu.lingers.items()
+            if other != session_id and one.until_at > now
+        }
+        if own or run:
+            self._end_hold(qpu, now)
+        self._placement.touched[name] = None
+        granted = WarmHold(
+            session_id,
+            min(event.linger_s, qpu.spec.max_linger_s),
+            event.until_at,
+            event.contiguous,
+            account=event.account,
+            owner=event.owner,
+            granted_at=now,
+            idle_s=qpu.spec.max_run_idle_s,
+        )
         if event.contiguous:
-            until_at = min(until_at, after(now, qpu.spec.max_run_s))
-        if until_at > now and (event.contiguous or linger_s > 0.0):
-            qpu.hold = WarmHold(
-                event.session_id,
-                linger_s,
-                until_at,
-                event.contiguous,
-                account=event.account,
-                owner=event.owner,
-            )
-            self._agenda.add(until_at, event.qpu)
-            self._held[event.qpu] = None
-            if event.contiguous:
-                self._queue.keep_for(event.qpu, event.session_id)
-        self._placement.touched[event.qpu] = None
+            if own and before is not None and before.contiguous:
+                granted.granted_at = before.granted_at
+            latest_at = after(granted.granted_at, qpu.spec.max_run_s)
+            granted.until_at = min(event.until_at, latest_at)
+            if granted.until_at > now:
+                self._keep(qpu, granted)
+        elif granted.linger_s > 0.0 and granted.until_at > now:
+            qpu.lingers[session_id] = granted
 
     def begin_linger(self, task: Task, qpu: Qpu, now: Instant) -> None:
         """A task has ended on the QPU: keep the QPU for its session, if that was granted."""
-        hold = qpu.hold
-        if hold is None or hold.contiguous or hold.session_id != task.bucket.needs.session_id:
+        session_id = task.bucket.needs.session_id
+        wish = None if session_id is None else qpu.lingers.get(session_id)
+        if wish is None or qpu.hold is not None:
             return
-        closed = qpu.calibration.closes(now) or now >= hold.until_at
-        if not closed and not self._queue.waits_of(hold.session_id, qpu.spec.name):
-            hold.kept_since = now
-            self._agenda.add(hold.ends_at(), qpu.spec.name)
-            self._queue.keep_for(qpu.spec.name, hold.session_id)
+        closed = qpu.calibration.closes(now) or now >= wish.until_at
+        if not closed and not self._queue.waits_of(wish.session_id, qpu.spec.name):
+            self._keep(qpu, replace(wish, kept_since=now))
+
+    def _keep(self, qpu: Qpu, hold: WarmHold) -> None:
+        name = qpu.spec.name
+        qpu.hold = hold
+        self._held[name] = None
+        self._agenda.add(hold.ends_at(), name)
+        self._queue.keep_for(name, hold.session_id)
 
     def _watch_hold(self, qpu: Qpu, hold: WarmHold, now: Instant) -> None:
         """After each event: note when a QPU that is kept falls idle, works, or is let go."""
-        over = now >= hold.ends_at() and hold.on
-        if over or now >= hold.until_at:
+        used = bool(qpu.running) or qpu.calibration.closes(now) or not qpu.up
+        if now >= hold.ends_at() or (used and not hold.contiguous):
             self._end_hold(qpu, now)
-            if now >= hold.until_at:
-                qpu.hold = None
             self._placement.touched[qpu.spec.name] = None
-        elif hold.kept_since is not None and self._is_used(qpu, now):
+        elif used:
             self._save_hold(qpu, hold, now)
-            if not hold.contiguous:
-                self._queue.keep_for(qpu.spec.name, None)
-        elif hold.contiguous and hold.kept_since is None and not self._is_used(qpu, now):
+        elif hold.kept_since is None:
             hold.kept_since = now
-
-    def _is_used(self, qpu: Qpu, now: Instant) -> bool:
-        """True unless the QPU is idle only because it is kept."""
-        return bool(qpu.running) or qpu.calibration.closes(now) or not qpu.up
+            self._agenda.add(hold.ends_at(), qpu.spec.name)
 
     def _end_hold(self, qpu: Qpu, now: Instant) -> None:
         hold = qpu.hold
         if hold is not None:
             self._save_hold(qpu, hold, now)
             self._queue.keep_for(qpu.spec.name, None)
+            qpu.hold = None
 
     def _save_hold(self, qpu: Qpu, hold: WarmHold, now: Instant) -> None:
         if hold.kept_since is None:

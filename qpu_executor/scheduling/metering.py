@@ -98,7 +98,8 @@ class Meter:
 
     def hold_ended(self, hold: WarmHold, qpu: Qpu, kept_s: float, now: Instant) -> float:
         """Account for a QPU that was kept for a session; returns the seconds charged."""
-        charged_s = self.table.hold * kept_s * (self.table.emulator if qpu.spec.emulated else 1.0)
+        charged_s = self.table.hold_s(kept_s, emulated=qpu.spec.emulated)
+        self._limits.charge_hold(hold.account, charged_s, now)
         user = self._usage.standing(hold.account, hold.owner)
         if charged_s > 0.0 and self._usage.charge(user, charged_s, now):
             self._queue.refresh(now)

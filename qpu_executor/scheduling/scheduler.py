@@ -310,8 +310,14 @@ class Scheduler:
         """Where every account and user stands against its share."""
         return self._usage.view(self._now)
 
+    def hold_refusal(self, qpu: str, account: str, kept_s: float, now: Instant) -> Refusal | None:
+        """Which limit keeps an account from having a QPU kept for so long; None if none does."""
+        emulated = self._state.qpu(qpu).spec.emulated
+        charged_s = self._meter.table.hold_s(kept_s, emulated=emulated)
+        return self._limits.hold_refusal(account, charged_s, now)
+
     def timing_refusal(self, task: TaskSpec) -> str | None:
-        """Why no QPU of a task that isn't submitted yet could ever grant its `timing`."""
+        """Why no QPU of a task that is submitted now could ever grant its `timing`."""
         return timing_refusal_everywhere(self._state, task)
 
     def check(self) -> None:

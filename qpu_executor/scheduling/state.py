@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from qpu_executor.errors import InternalError
+from qpu_executor.model.sessions import SessionHints
 from qpu_executor.model.states import ChunkState, QpuState, TaskState
 from qpu_executor.model.timing import Timing, Window
 from qpu_executor.model.values import ChunkId, Instant, JobClass, QpuSpec
@@ -144,10 +145,14 @@ class Measured(NamedTuple):
 
 
 class Hints(NamedTuple):
-    """What a policy may want to know of a task, as in its `TaskSpec`; few tasks have it."""
+    """What a policy may want to know of a task, as in its `TaskSpec`; few tasks have it.
+
+    `session`: what its session said of its work. Users say it, and nobody checks it.
+    """
 
     deadline_at: Instant | None
     path_s: float | None
+    session: SessionHints | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -233,8 +238,9 @@ class Qpu:
     an operator's reason for keeping it from new chunks. `windows`: those that aren't
     over, by their start. `last_task`, `layout`: of the newest chunk. `one_epoch`: ids of
     the tasks that have shots of its current epoch and may count no others with them.
-    `parked_shot_s`: `shot_s` when all that waits was last looked at. `hold`: the session
-    that it may be kept for. `passed`: the next in line that equals are let past.
+    `parked_shot_s`: `shot_s` when all that waits was last looked at. `lingers`: of sessions
+    that it may be kept for between their tasks; `hold`: for whom it is kept now. `passed`:
+    the next in line that equals are let past.
     """
 
     spec: QpuSpec
@@ -251,6 +257,7 @@ class Qpu:
     layout: str | None = None
     one_epoch: dict[int, None] = field(default_factory=dict)
     parked_shot_s: float | None = None
+    lingers: dict[str, WarmHold] = field(default_factory=dict)
     hold: WarmHold | None = None
     passed: Passed | None = None
 

@@ -12,6 +12,7 @@ from qpu_executor.model.timing import Instant, after
 from qpu_executor.scheduling import calibration
 from qpu_executor.scheduling.agenda import Agenda
 from qpu_executor.scheduling.boundaries import next_boundary
+from qpu_executor.scheduling.expiry import Expiry
 from qpu_executor.scheduling.gates import Gates
 from qpu_executor.scheduling.holding import Holding
 from qpu_executor.scheduling.placement import Placement
@@ -48,7 +49,7 @@ class Timekeeper:
         self._agenda = agenda
         self._gates = gates
         self._back: list[Task] = []
-        self._to_limit: list[int] = []
+        self._expiry = Expiry(state, recorder, placement)
         self._to_examine: dict[str, None] = {}
         self._due: dict[str, None] = {}
 
@@ -65,6 +66,8 @@ class Timekeeper:
         if limit_s is not None and started_at is not None:
             clock.limit_at = after(started_at, limit_s)
             self._agenda.add(clock.limit_at, task.task_id)
+        if clock.timing.session_ends_at is not None:
+            self._agenda.add(clock.timing.session_ends_at, task.task_id)
         if task.shots_done and task.bucket.needs.one_epoch:
             name, epoch_id = ("", None) if epoch is None else epoch
             qpu = self._state.qpu(name or task.bucket.needs.qpus[0])
@@ -105,13 +108,7 @@ class Timekeeper:
                 continue
             if task.clock.deferred:
                 self._placement.look_again(task, now)
-            limit_at = task.clock.limit_at
-            if limit_at is None or limit_at > now:
-                continue
-            if task.chunk is None:
-                self._end_of_limit(task, now)
-            else:
-                self._to_limit.append(subject)
+            self._expiry.pass_time(task, task.clock, now)
         for name in self._to_examine:
             qpu = self._state.qpus[name]
             qpu.windows = in_order(qpu.windows, now)
@@ -124,10 +121,8 @@ class Timekeeper:
 
     def settle(self, now: Instant) -> None:
         """Stop what has come to its end, ask for calibrations, and fill what was touched."""
-        if self._to_limit or self._to_examine:
-            for task_id in self._to_limit:
-                self._end_of_limit(self._state.tasks.get(task_id), now)
-            self._to_limit.clear()
+        self._expiry.settle(now)
+        if self._to_examine:
             for name in self._to_examine:
                 self._examine(self._state.qpus[name], now)
             self._to_examine.clear()
@@ -201,17 +196,3 @@ class Timekeeper:
                 self._recorder.stop_noted(chunk, note)
             elif edge.reason is WaitReason.CALIBRATION and not chunk.note:
                 chunk.note = note
-
-    def _end_of_limit(self, task: Task | None, now: Instant) -> None:
-        if task is None or task.clock is None:
-            return
-        limit_s = task.clock.timing.time_limit_s
-        error = (
-            f"TimeLimit: {limit_s:g} s since its first chunk are over, "
-            f"{task.shots_done} of {task.shots} shots were counted before"
-        )
-        if task.chunk is None:
-            self._placement.end(task, now, TaskState.FAILED, error=error)
-        else:
-            task.chunk.fails = error
-            self._recorder.stop_noted(task.chunk, "the task's time limit")

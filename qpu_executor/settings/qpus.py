@@ -47,10 +47,14 @@ class LayoutGroupingSettings(Part):
 
 
 class KeepWarmSettings(Part):
-    """For how long a session may keep the QPU: between two tasks, and for a contiguous run."""
+    """For how long a session may keep the QPU: between two tasks, and for a contiguous run.
+
+    `max_run_idle_s`: a run ends when nothing of the session ran for so long.
+    """
 
     max_linger_s: float = Field(default=0.0, ge=0)
     max_run_s: float = Field(default=0.0, ge=0)
+    max_run_idle_s: float = Field(default=300.0, gt=0)
 
 
 class QpuSettings(BaseModel):
@@ -80,6 +84,7 @@ class QpuSettings(BaseModel):
             group_s=self.layout_grouping.seconds,
             max_linger_s=self.keep_warm.max_linger_s,
             max_run_s=self.keep_warm.max_run_s,
+            max_run_idle_s=self.keep_warm.max_run_idle_s,
         )
 
     def window_rules(self) -> tuple[WindowRule, ...]:

@@ -24,9 +24,11 @@ from qpu_executor.model.events import (
     WokenUp,
 )
 from qpu_executor.model.states import TaskState
+from qpu_executor.model.timing import seconds_between
 from qpu_executor.model.values import MICROSECONDS, Instant, JobClass
 from qpu_executor.scheduling.commands import (
     Command,
+    SaveHold,
     SaveTask,
     StartCalibration,
     StartChunk,
@@ -222,6 +224,8 @@ class Rehearsal:
         if isinstance(command, StartCalibration):
             self._calibrations.start_asked(self._qpus[command.qpu])
             return CalibrationStarted(command.qpu)
+        if isinstance(command, SaveHold):
+            self.record.kept_s += seconds_between(command.since_at, command.ended_at)
         if isinstance(command, SaveTask) and command.state.final:
             self._end_task(command)
         return None

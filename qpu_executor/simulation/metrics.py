@@ -72,7 +72,9 @@ class Figures:
     one (closed batches). `shots_repeated`: delivered, but not counted. `tasks_left`:
     held, or not run for another reason, when nothing more could happen. `refusals`:
     times that a limit refused a task, which was then offered again later.
-    `heaviest`, `others`: the account that used most, and everybody else.
+    `heaviest`, `others`: the account that used most, and everybody else. `kept`: share of
+    the time in which a QPU was kept idle; `asking`, `not_asking`: jobs that asked for that,
+    and the others, where any did.
     """
 
     policy: str
@@ -91,6 +93,9 @@ class Figures:
     classes: tuple[ClassFigures, ...]
     heaviest: AccountFigures | None
     others: AccountFigures | None
+    kept: float = 0.0
+    asking: AccountFigures | None = None
+    not_asking: AccountFigures | None = None
 
     def of_class(self, name: str) -> ClassFigures | None:
         """The figures of a class; None if none of its tasks ran."""
@@ -121,6 +126,9 @@ def figures(records: Sequence[RunRecord], classes: Sequence[str], days: float = 
         classes=tuple(_of_class(records, name) for name in names),
         heaviest=heaviest,
         others=others,
+        kept=fmean(one.kept_s / (one.slots * one.makespan_s) for one in records),
+        asking=_asking(records, "asking", asked=True),
+        not_asking=_asking(records, "the others", asked=False),
     )
 
 
@@ -133,6 +141,17 @@ def _of_class(records: Sequence[RunRecord], name: str) -> ClassFigures:
         delay_s=Spread.of(task.delay_s for task in tasks),
         job_delay_s=Spread.of(job.delay_s for job in jobs),
         job_stretch=Spread.of(job.stretch for job in jobs),
+    )
+
+
+def _asking(records: Sequence[RunRecord], title: str, *, asked: bool) -> AccountFigures | None:
+    """Jobs that asked to keep the QPU, or those that didn't; None where nobody asked."""
+    if not any(job.asked for one in records for job in one.jobs):
+        return None
+    tasks = (x for one in records for x in one.tasks if x.asked is asked)
+    jobs = (x for one in records for x in one.jobs if x.asked is asked)
+    return AccountFigures(
+        title, Spread.of(x.delay_s for x in tasks), Spread.of(x.stretch for x in jobs)
     )
 
 

@@ -71,7 +71,15 @@ class Players(ABC):
         wait_s = (task.started_at - task.ready_at) / MICROSECONDS
         delay_s = (now - task.ready_at) / MICROSECONDS - quantum_s - task.setup_s
         self._stage.record.tasks.append(
-            TaskOutcome(spec.job_class, spec.account, task.kind, wait_s, delay_s, quantum_s)
+            TaskOutcome(
+                spec.job_class,
+                spec.account,
+                task.kind,
+                wait_s,
+                delay_s,
+                quantum_s,
+                asked=spec.session_id is not None,
+            )
         )
 
     def _offer(self, task: PlayedTask) -> None:

@@ -66,6 +66,7 @@ class QpuRules:
     group_s: float = 0.0
     max_linger_s: float = 0.0
     max_run_s: float = 0.0
+    max_run_idle_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,7 @@ class QpuTiming:
             group_s=rules.group_s,
             max_linger_s=rules.max_linger_s,
             max_run_s=rules.max_run_s,
+            max_run_idle_s=rules.max_run_idle_s,
             partial_results=self.partial_results,
             calibration=rules.plan,
         )

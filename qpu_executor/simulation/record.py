@@ -10,7 +10,8 @@ class TaskOutcome(NamedTuple):
     """A task that completed. `wait_s`: ready until its first chunk was sent.
 
     `delay_s`: ready until its end, less its shots and one set-up: all the time
-    in which it waited, was put aside, or was taken up again.
+    in which it waited, was put aside, or was taken up again. `asked`: its job asked to
+    keep the QPU.
     """
 
     job_class: str
@@ -19,16 +20,18 @@ class TaskOutcome(NamedTuple):
     wait_s: float
     delay_s: float
     quantum_s: float
+    asked: bool = False
 
 
 class JobOutcome(NamedTuple):
-    """A job that completed. `alone_s`: its turnaround alone on the QPU."""
+    """A job that completed. `alone_s`: its turnaround alone on the QPU. `asked`: to keep it."""
 
     job_class: str
     account: str
     kind: str
     turnaround_s: float
     alone_s: float
+    asked: bool = False
 
     @property
     def delay_s(self) -> float:
@@ -70,10 +73,11 @@ class RunRecord:
 
     `useful_s`, `overhead_s`, `calibrating_s`: QPU time in shots, in set-ups, in
     calibrations, over all `slots` of all QPUs; `closed_s`: in calibrations, outages and
-    maintenance. `shots_delivered` exceeds `shots_counted` by what was repeated or thrown
-    away. `tasks_failed`: tasks that didn't complete; `tasks_left`: those that were held, or
-    otherwise not run, when nothing more could happen; `refusals`: times that a limit
-    refused one. `spans` and `chunks` only where they were asked for.
+    maintenance; `kept_s`: in which a QPU was kept idle. `shots_delivered` exceeds
+    `shots_counted` by what was repeated or thrown away. `tasks_failed`: tasks that didn't
+    complete; `tasks_left`: those that were held, or otherwise not run, when nothing more
+    could happen; `refusals`: times that a limit refused one. `spans` and `chunks` only
+    where they were asked for.
     """
 
     policy: str
@@ -84,6 +88,7 @@ class RunRecord:
     overhead_s: float = 0.0
     calibrating_s: float = 0.0
     closed_s: float = 0.0
+    kept_s: float = 0.0
     calibrations: int = 0
     shots_asked: int = 0
     shots_counted: int = 0

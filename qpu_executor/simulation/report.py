@@ -10,6 +10,7 @@ from qpu_executor.simulation.tables import (
     account_table,
     aim_table,
     class_table,
+    keep_table,
     policy_table,
     qpu_table,
 )
@@ -18,6 +19,9 @@ from qpu_executor.simulation.tables import (
 def markdown(results: Results) -> str:
     """The whole report; ends in a newline."""
     parts = [f"# {results.title}", seeds_line(results)]
+    kept = keep_table(results)
+    if kept is not None:
+        parts += ["## What keeping the QPU warm costs", _table(kept)]
     for one in results.scenarios:
         if one.scenario.title != results.title:
             parts.append(f"## {one.scenario.title}")

@@ -104,6 +104,52 @@ def account_table(result: ScenarioResult) -> TextTable | None:
     return TextTable(head, rows)
 
 
+def keep_table(results: Results) -> TextTable | None:
+    """What keeping the QPU warm costs, against the gap filling before it; None unless
+    somebody asked for it.
+    """
+    rows: list[tuple[str, ...]] = []
+    base: ScenarioResult | None = None
+    for result in results.scenarios:
+        grants = any(
+            one.rules.max_linger_s or one.rules.max_run_s for one in result.scenario.site.qpus
+        )
+        base = base if grants else result
+        for row in result.rows:
+            if row.asking is not None and row.not_asking is not None:
+                cost = None if base is None or not grants else _cost(row, base.of(row.policy))
+                rows.append(
+                    (
+                        result.scenario.title,
+                        row.policy,
+                        percent(row.calibrated_utilisation),
+                        percent(row.kept),
+                        *_pair(row.asking),
+                        *_pair(row.not_asking),
+                        number(cost, 2),
+                    )
+                )
+    head = (
+        "load, and how the QPU is kept",
+        "policy",
+        "in shots, % of calibrated time",
+        "kept idle, %",
+        "askers' job stretch: mean / p95",
+        "askers' task delay, s: mean / p95",
+        "the others' job stretch: mean / p95",
+        "the others' task delay, s: mean / p95",
+        "the others' delay over gap filling",
+    )
+    return TextTable(head, tuple(rows)) if rows else None
+
+
+def _cost(row: Figures, base: Figures) -> float | None:
+    """Mean task delay of those who didn't ask, over that where gaps are filled."""
+    mine = None if row.not_asking is None else row.not_asking.delay_s.mean
+    before = None if base.not_asking is None else base.not_asking.delay_s.mean
+    return None if mine is None or not before else mine / before
+
+
 def aim_table(results: Results) -> TextTable:
     """What was to be reached, and what was."""
     head = ("aim", "wanted", "reached", "", "seed by seed: median [least, most]")

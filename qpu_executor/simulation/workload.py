@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from random import Random
 from statistics import fmean
 
@@ -31,9 +32,39 @@ class Round:
 
 
 @dataclass(frozen=True, slots=True)
+class Keep:
+    """Keep the QPU warm for `seconds` after each task, or (`contiguous`) for a run.
+
+    What is granted is bounded by the site, which may be nothing.
+    """
+
+    seconds: float
+    contiguous: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """This share of the jobs asks to keep the QPU. `kind`: only jobs of that kind."""
+
+    share: float
+    keep: Keep
+    kind: str | None = None
+
+
+class PathSaid(StrEnum):
+    """What the jobs say of the work that follows from a task."""
+
+    TRUTH = "truth"
+    NOTHING = "nothing"
+    LIES = "lies"
+    """The truth times anything from a hundredth to a hundred, drawn for each job."""
+
+
+@dataclass(frozen=True, slots=True)
 class HybridJob:
     """One job. `rate_hz`: shots a second of its programs, which have all one register
-    `layout` (None: it doesn't matter).
+    `layout` (None: it doesn't matter). `keep`: what it asks of the QPU. `path_factor`: what
+    it says of its work to come is the truth times that (None: nothing).
     """
 
     job_id: int
@@ -44,6 +75,8 @@ class HybridJob:
     rate_hz: float
     rounds: tuple[Round, ...]
     layout: str | None = None
+    keep: Keep | None = None
+    path_factor: float | None = 1.0
 
     @property
     def quantum_s(self) -> float:
@@ -99,13 +132,15 @@ class WorkloadModel:
     rate_hz: tuple[float, float] = (1.0, 5.0)
     flood: Flood | None = None
     layouts: int = 0
+    asking: Asking | None = None
+    path_said: PathSaid = PathSaid.TRUTH
 
     def closed(self, seed: int, jobs: int) -> list[HybridJob]:
         """A batch of `jobs` jobs at 0, the kinds taking turns."""
         random = Random(seed)  # noqa: S311
         kinds = self.kinds
         drawn = [self._draw(random, i, kinds[i % len(kinds)]) for i in range(jobs)]
-        return self._laid_out(seed, drawn)
+        return self._with_words(seed, self._laid_out(seed, drawn))
 
     def open(self, seed: int, load: float, days: float) -> list[HybridJob]:
         """Poisson arrivals during `days` days whose shots take `load` of that time on average."""
@@ -115,7 +150,7 @@ class WorkloadModel:
         while True:
             at_s += random.expovariate(per_s)
             if at_s > days * DAY_S:
-                return self._laid_out(seed, jobs)
+                return self._with_words(seed, self._laid_out(seed, jobs))
             account = None if self.flood is None else self._flooding(random, self.flood)
             jobs.append(self._draw(random, len(jobs), None, at_s, account))
 
@@ -149,6 +184,22 @@ class WorkloadModel:
             return jobs
         random = Random(f"layouts of {seed}")  # noqa: S311
         return [replace(one, layout=f"layout-{random.randrange(self.layouts)}") for one in jobs]
+
+    def _with_words(self, seed: int, jobs: list[HybridJob]) -> list[HybridJob]:
+        """What the jobs ask and say, drawn apart: the jobs of a seed stay what they are.
+
+        Whoever asks under one share also asks under a larger one.
+        """
+        asks, lies = Random(f"{seed} asks"), Random(f"{seed} lies")  # noqa: S311
+        asking, found = self.asking, []
+        for job in jobs:
+            drawn, power = asks.random(), lies.uniform(-2.0, 2.0)
+            keep = None
+            if asking is not None and drawn < asking.share and asking.kind in (None, job.kind):
+                keep = asking.keep
+            factor = {PathSaid.TRUTH: 1.0, PathSaid.NOTHING: None, PathSaid.LIES: 10.0**power}
+            found.append(replace(job, keep=keep, path_factor=factor[self.path_said]))
+        return found
 
     def _class(self, drawn: float) -> str:
         for name, share in self.class_shares[:-1]:

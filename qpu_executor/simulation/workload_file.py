@@ -84,6 +84,7 @@ def _check(found: Workload, site: KnownSite, problems: Problems) -> None:
         site.begins(found.starts_on)
     except ValueError as error:
         problems.add(("starts_on",), f"{found.starts_on} is no day: {error}")
+    _check_keeping(found, site, problems)
     for i, qpu in enumerate(found.qpu.names or ()):
         if qpu not in site.qpus:
             text = f"the site has no QPU '{qpu}'{suggestion(qpu, site.qpus)}"
@@ -116,8 +117,27 @@ def _check_shots(found: Workload, site: KnownSite, problems: Problems) -> None:
                 problems.add(("jobs", name, "shots"), text)
 
 
+def _check_keeping(found: Workload, site: KnownSite, problems: Problems) -> None:
+    """What is asked has to be granted by one of the QPUs, or nothing would be rehearsed."""
+    asked = found.keep_warm
+    if asked is None:
+        return
+    bounds = [site.rules(name, found.starts_on, 0.0) for name in _qpus_of(found, site)]
+    if asked.linger_s and not any(one.max_linger_s for one in bounds):
+        problems.add(("keep_warm", "linger_s"), "no QPU of the site has keep_warm.max_linger_s")
+    if asked.run_s and not any(one.max_run_s for one in bounds):
+        problems.add(("keep_warm", "run_s"), "no QPU of the site has keep_warm.max_run_s")
+    if asked.kind is not None and asked.kind not in found.jobs:
+        text = f"there is no kind of job '{asked.kind}'{suggestion(asked.kind, found.jobs)}"
+        problems.add(("keep_warm", "kind"), text)
+
+
+def _qpus_of(found: Workload, site: KnownSite) -> list[str]:
+    return list(dict.fromkeys(found.qpu.names or site.qpus[:1]))
+
+
 def _scenario(found: Workload, name: str, site: KnownSite) -> Scenario:
-    names = dict.fromkeys(found.qpu.names or site.qpus[:1])
+    names = _qpus_of(found, site)
     return Scenario(
         name,
         found.title or name,

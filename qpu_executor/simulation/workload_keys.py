@@ -10,8 +10,11 @@ from qpu_executor.simulation.workload import (
     BALANCED,
     CLASSICAL_HEAVY,
     QUANTUM_HEAVY,
+    Asking,
     Flood,
     JobKind,
+    Keep,
+    PathSaid,
     WorkloadModel,
 )
 
@@ -68,6 +71,30 @@ class FloodSettings(_Part):
 
     account: str
     share: float = Field(gt=0, lt=1)
+
+
+class KeepWarm(_Part):
+    """This share of the jobs (`kind`: of those of that kind) asks to keep the QPU.
+
+    Either `linger_s`, after each task, or `run_s`, for contiguous runs. What is granted is
+    the site's to say (`keep_warm` of its QPUs); both are rehearsed, granted and not.
+    """
+
+    share: float = Field(gt=0, le=1)
+    linger_s: Seconds | None = None
+    run_s: Seconds | None = None
+    kind: str | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if bool(self.linger_s) == bool(self.run_s):
+            raise ValueError("either linger_s or run_s has to be given, and not both")
+        return self
+
+    def asking(self) -> Asking:
+        """As the model of the jobs knows it."""
+        seconds = self.run_s or self.linger_s or 0.0
+        return Asking(self.share, Keep(seconds, contiguous=bool(self.run_s)), self.kind)
 
 
 class Calibration(_Part):
@@ -141,6 +168,8 @@ class Workload(_Part):
         min_length=1,
     )
     shot_rate_hz: RateRange = (1.0, 5.0)
+    keep_warm: KeepWarm | None = None
+    path_said: PathSaid = PathSaid.TRUTH
     layouts: int = Field(default=0, ge=0, le=10_000)
     starts_on: str = Field(default=A_MONDAY, pattern=r"^\d{4}-\d{2}-\d{2}$")
     qpu: Qpu = Qpu()
@@ -166,4 +195,6 @@ class Workload(_Part):
             rate_hz=self.shot_rate_hz,
             layouts=self.layouts,
             flood=None if self.flood is None else Flood(self.flood.account, self.flood.share),
+            path_said=self.path_said,
+            asking=None if self.keep_warm is None else self.keep_warm.asking(),
         )

@@ -123,8 +123,8 @@ class ScriptedClient:
             if future.task_id in wanted:
                 self.finish(future, TaskCancelled("the task was cancelled"))
 
-    def open_session(self, name: str = "", key: str | None = None) -> Any:
-        """A session."""
+    def open_session(self, name: str = "", key: str | None = None, terms: Any = None) -> Any:
+        """A session, whatever it asks."""
         self.sessions.append(("open", key or name))
         return SimpleNamespace(id="session-1")
 

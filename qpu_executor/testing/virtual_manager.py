@@ -28,6 +28,7 @@ from qpu_executor.manager.service.admission import Admission
 from qpu_executor.manager.service.fleet import Fleet, Qpu
 from qpu_executor.manager.service.manager import Manager
 from qpu_executor.manager.service.orders import Accepted, NewTask
+from qpu_executor.manager.service.sessions import NewSession
 from qpu_executor.manager.service.site_policy import SitePolicy
 from qpu_executor.manager.store.records import ChunkRow
 from qpu_executor.manager.store.sql import SqlStore
@@ -35,6 +36,7 @@ from qpu_executor.model.events import Event
 from qpu_executor.model.values import MICROSECONDS, Instant
 from qpu_executor.programs.program import PULSER, Program, ProgramFacts
 from qpu_executor.qpus.checking import ProgramChecker
+from qpu_executor.qpus.emulating import FinalState
 from qpu_executor.qpus.sampling import Distribution, sample
 from qpu_executor.qpus.simulated import SimulatedQpu
 from qpu_executor.qpus.simulated_settings import SimulatedSettings
@@ -80,10 +82,11 @@ class CoinSource:
         return _COIN
 
     async def draw(
-        self, distribution: Distribution, *, seed: int, first_shot: int, shots: int
+        self, state: FinalState, *, seed: int, first_shot: int, shots: int
     ) -> Counter[str]:
         """Counts of these shots."""
-        return sample(distribution, seed=seed, first_shot=first_shot, shots=shots)
+        assert isinstance(state, Distribution)
+        return sample(state, seed=seed, first_shot=first_shot, shots=shots)
 
 
 class _CoinChecker(ProgramChecker):
@@ -179,9 +182,7 @@ class VirtualManager:
 
     async def open_session(self, *, user: str = "ada") -> str:
         """Open a session; its id, for `submit(..., session_id=...)`."""
-        session = await self.manager.open_session(
-            caller(user), name="", kind="test", account=None, key=None
-        )
+        session = await self.manager.sessions.open(caller(user), NewSession(kind="test"))
         return session.id
 
     async def ask(self, what: str, task_id: int, *, user: str = "ada") -> None:

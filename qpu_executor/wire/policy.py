@@ -64,6 +64,9 @@ class WhyOut(Answer):
     task: TaskOut
     reason: str | None = Field(description="the reason code; null where it doesn't wait")
     detail: str
+    until: datetime | None = Field(
+        default=None, description="when what holds it is over at the latest, if that is known"
+    )
     rank: int | None = Field(description="1 is next; null where it has no place in line")
     ahead: list[AheadOut] = Field(max_length=MAX_AHEAD)
     ahead_total: int

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from qpu_executor.model.states import QpuState, TaskState
-from qpu_executor.wire.tasks import Answer, Request
+from qpu_executor.wire.tasks import Answer
 
 API_VERSION = 1
 
@@ -52,6 +52,9 @@ class QpuOut(Answer):
     shot_rate_hz: float | None = Field(description="measured, else expected, else null")
     running: list[int] = Field(description="ids of the tasks that it works on (the caller's own)")
     epoch: str | None = None
+    kept_until: datetime | None = Field(
+        default=None, description="it is kept warm for a session until then at the latest"
+    )
 
 
 class QpuDetail(QpuOut):
@@ -81,36 +84,6 @@ class JobClassList(Answer):
     """All job classes, the most urgent first."""
 
     classes: list[JobClassOut]
-
-
-class SessionRequest(Request):
-    """Open a session: the tie between tasks and one workflow run (or Slurm job)."""
-
-    name: str = Field(default="", max_length=200)
-    kind: Literal["run", "slurm", "interactive"] = "run"
-    account: str | None = None
-    key: str | None = Field(
-        default=None, max_length=200, description="the same key: the same session"
-    )
-
-
-class SessionOut(Answer):
-    """A session. `live_tasks`: those that haven't ended."""
-
-    id: str
-    name: str
-    kind: str
-    owner: str
-    account: str
-    opened_at: datetime
-    closed_at: datetime | None
-    live_tasks: int
-
-
-class SessionList(Answer):
-    """The caller's sessions, newest first."""
-
-    sessions: list[SessionOut]
 
 
 class EventOut(Answer):

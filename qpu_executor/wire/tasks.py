@@ -119,6 +119,14 @@ class _WishFields(BaseModel):
     shot_s: float | None = Field(
         default=None, gt=0, description="expected seconds a shot; the QPU's rate if null"
     )
+    path_s: float | None = Field(
+        default=None,
+        ge=0,
+        le=1e9,
+        allow_inf_nan=False,
+        description="expected seconds of work, classical and quantum, from this task to the end "
+        "of its workflow; the site's policy may go by it",
+    )
     device: str | None = Field(
         default=None, max_length=200, description="a device by name: any QPU that is one"
     )
@@ -126,9 +134,12 @@ class _WishFields(BaseModel):
 
 
 class WishesOut(_WishFields, Answer):
-    """A task's wishes about time, calibration, the QPU and its end."""
+    """A task's wishes, and what its session binds it by."""
 
     stop_when: StopWhenOut | None = Field(default=None, description="when fewer are enough")
+    session_ends_at: datetime | None = Field(
+        default=None, description="when its session's allocation ends, and it at the latest"
+    )
 
 
 class TaskRequest(_WishFields, Request):

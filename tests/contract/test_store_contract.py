@@ -50,6 +50,7 @@ from qpu_executor.manager.store.sql import SqlStore
 from qpu_executor.manager.store.wishes import Wishes
 from qpu_executor.model.needs import QpuNeeds
 from qpu_executor.model.states import ChunkState, DependencyKind, OnRecalibration, TaskState
+from qpu_executor.model.stopping import StopRule
 from qpu_executor.model.timing import Dependency
 from qpu_executor.model.values import ChunkId
 
@@ -347,11 +348,20 @@ async def test_wishes_are_read_back_as_they_were(store: Store) -> None:
         shot_s=0.125,
         device="AnalogDevice",
         require=QpuNeeds(min_qubits=5, channels=("é",), emulated=False),
+        stop_when=StopRule(50, stderr=0.125, observable=(("Z1", 0.5), ("II", -1.0))),
     )
     await store.apply([AddTask(a_task(3, wishes=wishes, layout="é")), AddTask(a_task(4))])
     found = {task.id: task for task in await store.tasks(TaskFilter())}
     assert (found[3].wishes, found[3].layout) == (wishes, "é")
     assert (found[4].wishes, found[4].layout) == (Wishes(), None)
+
+
+async def test_why_a_task_was_stopped_early_is_kept(store: Store) -> None:
+    await store.apply([AddTask(a_task(3)), AddTask(a_task(4))])
+    early = UpdateTask(3, 5, TaskState.COMPLETED, 60, stopped_early="enough, né")
+    await store.apply([early, UpdateTask(4, 5, TaskState.COMPLETED, 100)])
+    found = {task.id: task for task in await store.tasks(TaskFilter())}
+    assert [found[id_].stopped_early for id_ in (3, 4)] == ["enough, né", None]
 
 
 def ended(n: int, at: int, shots: int, charged_s: float) -> UpdateChunk:

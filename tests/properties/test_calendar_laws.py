@@ -39,7 +39,13 @@ from qpu_executor.model.events import (
 from qpu_executor.model.states import QpuState, TaskState, WaitReason
 from qpu_executor.model.timing import QUALITY, Instant, Window, after
 from qpu_executor.model.values import ChunkId, JobClass, QpuSpec
-from qpu_executor.scheduling.commands import Command, StartCalibration, StartChunk, StopChunk
+from qpu_executor.scheduling.commands import (
+    Command,
+    SaveHold,
+    StartCalibration,
+    StartChunk,
+    StopChunk,
+)
 from qpu_executor.scheduling.scheduler import Scheduler
 from qpu_executor.testing import strategies as site
 from qpu_executor.testing.core_driver import CoreDriver
@@ -48,8 +54,9 @@ NAMES = ("alpha", "beta")
 RATE_HZ = 2.0
 MAX_TASKS = 40
 CALIBRATION_S = 60.0
+SESSIONS = ("s-1", "s-2")
+LONGEST_HOLD_S = 2000.0
 WAITS_FOR_TIME = {
-    WaitReason.SESSION_ENDING,
     WaitReason.CALIBRATION,
     WaitReason.DEPENDENCY,
     WaitReason.NO_COMPATIBLE_QPU,
@@ -67,6 +74,7 @@ class CalendarMachine(RuleBasedStateMachine):
         self.specs: dict[str, QpuSpec] = {}
         self.classes: tuple[JobClass, ...] = ()
         self.windows: dict[str, tuple[Window, ...]] = {}
+        self.sent: list[tuple[str, Instant, str | None]] = []
         self.slow = False
         self.told_late = False
         self.restarted = False
@@ -89,6 +97,10 @@ class CalendarMachine(RuleBasedStateMachine):
                 seconds = command.shots / RATE_HZ * (3.0 if self.slow else 1.0)
                 event = ChunkFinished(command.chunk, command.shots, seconds)
                 self.ends[command.chunk] = (after(now, seconds), event)
+                session_id = self.driver.tasks[command.chunk.task_id].spec.session_id
+                self.sent.append((command.qpu, now, session_id))
+            case SaveHold():
+                self.check_hold(command)
             case StopChunk():
                 start = self.driver.out[command.chunk]
                 self.check_stop(command)
@@ -104,6 +116,14 @@ class CalendarMachine(RuleBasedStateMachine):
         in_time = not self.slow and not self.told_late
         foreseen = command.reason.startswith("overran: ")
         assert not (in_time and foreseen), command
+
+    def check_hold(self, kept: SaveHold) -> None:
+        """While a QPU was kept for a session nobody else's task began there; no hold is endless."""
+        assert kept.since_at < kept.ended_at <= self.driver.now, kept
+        assert kept.ended_at - kept.since_at <= after(0, LONGEST_HOLD_S), kept
+        for qpu, at, session_id in self.sent:
+            within = qpu == kept.qpu and kept.since_at < at < kept.ended_at
+            assert not within or session_id == kept.session_id, (kept, at)
 
     def pass_time(self, until: Instant) -> None:
         """Let everything happen that is due by `until`, in its order."""
@@ -152,7 +172,8 @@ class CalendarMachine(RuleBasedStateMachine):
             switch_s=draw(st.sampled_from((0.0, 2.0))),
             partial_results=draw(st.booleans()),
             max_linger_s=draw(st.sampled_from((0.0, 100.0))),
-            max_run_s=draw(st.sampled_from((0.0, 2000.0))),
+            max_run_s=draw(st.sampled_from((0.0, LONGEST_HOLD_S))),
+            max_run_idle_s=draw(st.sampled_from((None, 50.0))),
             calibration=draw(site.calibration_plans()),
         )
 
@@ -201,10 +222,13 @@ class CalendarMachine(RuleBasedStateMachine):
         linger_s=st.sampled_from((0.0, 30.0, 500.0)),
         lasts_s=st.sampled_from((-1.0, 100.0, 4000.0)),
         contiguous=st.booleans(),
+        session=st.sampled_from(SESSIONS),
     )
-    def ask_for_a_hold(self, name: str, linger_s: float, lasts_s: float, contiguous: bool) -> None:
+    def ask_for_a_hold(
+        self, name: str, linger_s: float, lasts_s: float, contiguous: bool, session: str
+    ) -> None:
         until_at = max(0, after(self.driver.now, lasts_s))
-        self.post(WarmHoldAsked("s-1", name, "physics", "ada", linger_s, until_at, contiguous))
+        self.post(WarmHoldAsked(session, name, "physics", "ada", linger_s, until_at, contiguous))
 
     @rule(name=st.sampled_from(NAMES))
     def drain(self, name: str) -> None:
@@ -224,7 +248,7 @@ class CalendarMachine(RuleBasedStateMachine):
             spec = data.draw(site.task_specs(task_id, self.driver.now))
             timing = data.draw(site.timings(task_id, self.driver.now))
             qpus = tuple(name for name in spec.qpus if name in NAMES) or ("alpha",)
-            session_id = data.draw(st.sampled_from((None, "s-1")))
+            session_id = data.draw(st.sampled_from((None, *SESSIONS)))
             live = self.driver.tasks
             if timing is not None:
                 waits = tuple(d for d in timing.depends_on if self.waits_for(d.task_id))

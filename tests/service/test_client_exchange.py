@@ -37,7 +37,8 @@ from qpu_executor.errors import (
 )
 from qpu_executor.model.states import TaskState
 from qpu_executor.programs.program import Program
-from qpu_executor.wire.site import EventOut, HealthOut, SessionOut
+from qpu_executor.wire.sessions import SessionOut
+from qpu_executor.wire.site import EventOut, HealthOut
 from qpu_executor.wire.tasks import (
     Problem,
     ResultList,

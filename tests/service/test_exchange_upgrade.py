@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from qpu_executor.client.problems import Reply, error_in, read_reply
 from qpu_executor.errors import QpuExecutorError
-from qpu_executor.wire import site, tasks
+from qpu_executor.wire import sessions, site, tasks
 
 RECORDED = sorted((Path(__file__).parents[1] / "data" / "exchanges").glob("*.json"))
 
@@ -28,7 +28,7 @@ MODELS: list[tuple[str, type[BaseModel]]] = [
     (r"GET /v1/results\?.*", tasks.ResultList),
     (r"POST /v1/tasks/cancel", tasks.TaskList),
     (r"POST /v1/sessions/\w+/cancel", tasks.TaskList),
-    (r"(GET|POST) /v1/sessions.*", site.SessionOut),
+    (r"(GET|POST) /v1/sessions.*", sessions.SessionOut),
 ]
 
 

@@ -91,7 +91,11 @@ steps:
     with: {duration_ns: ${each}}
     for_each: ${durations}
     shots: 20
-  both: {quantum: engine_steps.both, with: {durations: [400, 600]}, shots: 10}
+  both:
+    quantum: engine_steps.both
+    with: {durations: [400, 600]}
+    shots: 10
+    stop_when: {min_shots: 6, distinct: 1}
   loop: {hybrid: engine_steps.loop, with: {rounds: 3, gate: ${inputs.gate}}, shots: 15}
   total: {call: engine_steps.total, with: {sweep: ${sweep}, both: ${both}, loop: ${loop}}}
 answer: ${total}
@@ -151,6 +155,8 @@ def test_same_file_and_seed_give_the_same_answer_on_both_engines(
         assert {step["state"] for step in document["steps"]} == {"done"}
         assert sum(task["shots"] for task in document["tasks"]) == 2 * 20 + 2 * 10 + 3 * 15
         assert {task["step"] for task in document["tasks"]} == {"sweep", "both", "loop"}
+        saved = {(task["step"], task["shots_saved"]) for task in document["tasks"]}
+        assert saved == {("sweep", 0), ("both", 4), ("loop", 0)}
         assert all(task["state"] == "COMPLETED" for task in document["tasks"])
         assert document["qpu"]["worked_s"] > 0
     printed = Path(parsl["directory"], "output", "durations.txt").read_text()

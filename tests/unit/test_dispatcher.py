@@ -20,7 +20,7 @@ from qpu_executor.model.events import (
 from qpu_executor.model.states import QpuState
 from qpu_executor.model.values import MICROSECONDS, ChunkId
 from qpu_executor.programs.program import Program
-from qpu_executor.qpus.base import CalibrationStatus, ChunkOrder, Health
+from qpu_executor.qpus.base import CalibrationStatus, ChunkOrder, DeviceDescription, Health
 from qpu_executor.testing.fake_qpu import DEFAULT_CAPABILITIES, FakeQpu
 from qpu_executor.testing.virtual_clock import VirtualClock
 
@@ -129,3 +129,26 @@ async def test_a_calibration_that_the_qpu_refuses_is_told_as_one_that_didn_t_wor
     dispatcher.calibrate("q")
     assert await bench.next(1) == [CalibrationEnded("q", worked=False)]
     await dispatcher.close()
+
+
+async def test_a_device_that_changed_is_described_again_and_one_that_can_t_be_stays(bench):
+    qpu = bench.fleet.get("q")
+    before, after = qpu.description, DeviceDescription("FakeDevice", '{"max_runs": 5}')
+    answers = [DeviceError("nonsense"), after]
+
+    async def describe():
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    bench.qpu.describe = describe
+    bench.dispatcher.watch_health()
+    await bench.clock.advance(5)
+    assert (qpu.description, len(answers)) == (before, 1)
+    bench.qpu.state = CLOSED
+    await bench.clock.advance(5)
+    assert len(answers) == 1
+    bench.qpu.state = Health(QpuState.UP)
+    await bench.clock.advance(5)
+    assert qpu.description == after

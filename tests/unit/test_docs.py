@@ -15,18 +15,28 @@ import typer
 from qpu_executor import errors
 from qpu_executor.cli import main
 from qpu_executor.errors import error_types
-from qpu_executor.manager.api import events, policy, site, tasks
+from qpu_executor.manager.api import events, policy, sessions, site, tasks
 from qpu_executor.model.states import ChunkState, QpuState, TaskState, WaitReason
-from qpu_executor.pipelines.document import Document, Step, load
+from qpu_executor.pipelines.document import Document, SessionWishes, Step, load
 from qpu_executor.pipelines.profiles import Classical, Profile, load_profile
 from qpu_executor.qpus.emulator_settings import EmulatorSettings
+from qpu_executor.qpus.job_service_settings import JobServiceSettings
+from qpu_executor.qpus.pasqal_cloud_settings import PasqalCloudSettings
+from qpu_executor.qpus.pasqal_controller.settings import ControllerSettings
+from qpu_executor.qpus.qrmi_settings import QrmiSettings
 from qpu_executor.qpus.registry import build_adapter
 from qpu_executor.scheduling.transitions import CHUNK_MOVES, TASK_MOVES, state_diagram
 from qpu_executor.settings import JobClassSettings, ManagerSettings, SiteSettings, parse_site
+from qpu_executor.wire.sessions import KeepWarmRequest
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    *sorted(DOCS.glob("*.md")),
+    *sorted(DOCS.glob("qpus/*.md")),
+]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
 FENCE = re.compile(r"^( *)```([^\n`]*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
@@ -160,7 +170,7 @@ def test_python_in_the_docs_compiles_and_imports_what_there_is() -> None:
 
 
 def test_every_key_of_a_pipeline_and_a_profile_is_explained() -> None:
-    models = (Document, Step, Profile, Classical)
+    models = (Document, SessionWishes, KeepWarmRequest, Step, Profile, Classical)
     keys = {field.alias or name for model in models for name, field in model.model_fields.items()}
     assert keys - words_in_code("pipelines.md") == set()
 
@@ -172,9 +182,36 @@ def test_every_key_of_a_site_file_is_explained() -> None:
     assert keys - words_in_code("site-file.md") == set()
 
 
+def test_every_setting_of_a_controller_is_explained() -> None:
+    assert (
+        set(ControllerSettings.model_fields) - words_in_code("qpus/pasqal-controller.md") == set()
+    )
+
+
+def test_every_page_about_a_qpu_is_linked_from_their_index() -> None:
+    linked = set(LINK.findall((DOCS / "qpus" / "index.md").read_text("utf-8")))
+    assert {page.name for page in DOCS.glob("qpus/*.md")} - {"index.md"} <= linked
+
+
+def test_every_setting_of_a_service_is_explained() -> None:
+    every = set(JobServiceSettings.model_fields)
+    assert every - words_in_code("qpus/pasqal-cloud.md") == set()
+    for page, model in (("pasqal-cloud", PasqalCloudSettings), ("qrmi", QrmiSettings)):
+        own = set(model.model_fields) - every
+        assert own - words_in_code(f"qpus/{page}.md") == set()
+
+
+@pytest.mark.parametrize("name", ["pasqal-cloud", "qrmi"])
+def test_the_example_site_of_a_service_is_one(name: str) -> None:
+    path = ROOT / "configs" / f"{name}.yaml"
+    site = parse_site(path.read_text("utf-8"), str(path))
+    for qpu_name, qpu in site.qpus.items():
+        build_adapter(qpu.kind, qpu_name, qpu.adapter_settings())
+
+
 def test_every_route_is_in_the_reference_of_the_api() -> None:
     text = (DOCS / "api.md").read_text("utf-8")
-    parts = (tasks, site, policy, events)
+    parts = (tasks, site, sessions, policy, events)
     routes: list[Any] = [one for part in parts for one in part.router.routes]
     missing = [
         f"{method} {route.path}"

@@ -23,7 +23,7 @@ looped = pytest.mark.asyncio(loop_scope="module")
 TASK_IDS = itertools.count(1)
 
 
-def scripted_simulation(program, device, max_atoms):
+def scripted_simulation(program, device, limits):
     """Runs in a worker; the program's amplitude says what happens there."""
     import numpy as np
 
@@ -37,11 +37,15 @@ def scripted_simulation(program, device, max_atoms):
     return Distribution(len(bits), bits.encode(), np.array([1.0]).tobytes())
 
 
+def prepare_nothing(backend):
+    """Instead of importing an emulator."""
+
+
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def scripted():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(emulation, "simulate", scripted_simulation)
-        patch.setattr(emulation, "warm_up", os.getpid)
+        patch.setattr(emulation, "emulate", scripted_simulation)
+        patch.setattr(emulation, "prepare_worker", prepare_nothing)
         qpu = build("emu", {"workers": 2})
         await qpu.open()
         yield qpu
@@ -153,6 +157,19 @@ async def test_a_device_s_limit_is_kept(scripted):
             await limited.start(order(shots=78))
     finally:
         await limited.close()
+
+
+async def test_an_emulation_that_takes_too_long_is_ended_and_refused_with_the_number(monkeypatch):
+    monkeypatch.setattr(emulation, "emulate", scripted_simulation)
+    monkeypatch.setattr(emulation, "prepare_worker", prepare_nothing)
+    hurried = build("emu", {"workers": 1, "max_run_s": 0.3})
+    await hurried.open()
+    try:
+        found = await outcome_of(hurried, order(amplitude=4.0))
+        assert found.kind is OutcomeKind.REFUSED
+        assert "the emulation took longer than 0.3 s" in found.message
+    finally:
+        await hurried.close()
 
 
 OWNER = """

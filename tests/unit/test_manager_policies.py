@@ -22,6 +22,7 @@ from qpu_executor.manager.service.forecast import expected_end, expected_start
 from qpu_executor.manager.service.manager import Manager
 from qpu_executor.manager.service.operations import Operations
 from qpu_executor.manager.service.orders import Accepted, NewTask
+from qpu_executor.manager.service.sessions import NewSession
 from qpu_executor.manager.service.site_policy import SitePolicy
 from qpu_executor.manager.service.site_rules import SiteRules
 from qpu_executor.manager.store.records import JournalRow, TaskRow
@@ -280,9 +281,7 @@ async def test_qpu_kept_for_a_session_is_charged_also_after_a_restart(path: Path
     async with bench(path, qpu) as one:
         one.fleet.get("q").rules = SiteRules(max_linger_s=60.0)
         await one.told(QpuRegistered(one.fleet.get("q").spec()))
-        session = await one.manager.open_session(
-            ALICE, name="loop", kind="run", account="physics", key=None
-        )
+        session = await one.manager.sessions.open(ALICE, NewSession(name="loop", account="physics"))
         until = after(one.manager.clock.now(), 3600)
         hold = WarmHoldAsked(session.id, "q", "physics", "alice", 0.2, until)
         await one.told(hold)

@@ -5,19 +5,23 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from qpu_executor.errors import ConfigError, ManagerUnreachable, TaskFailed
+from qpu_executor.model.states import TaskState
 from qpu_executor.pipelines.engines.base import EngineSettings, Handle, OnDone, OnWork
 from qpu_executor.pipelines.packing import find_kept
-from qpu_executor.pipelines.progress import Progress
+from qpu_executor.pipelines.progress import Progress, amounts
 from qpu_executor.pipelines.runner import Run, RunRequest, prepare
 from qpu_executor.pipelines.summary import Summary
 from qpu_executor.pipelines.tracker import StepState, Tracker
 from qpu_executor.pipelines.work import FanOut, Work, build_programs, call_function
+from qpu_executor.wire.site import EventOut
+from qpu_executor.wire.tasks import TaskOut
 
 CODE = """\
 import pathlib
@@ -82,7 +86,10 @@ class FakeManager:
             self.done[work.key] = {"program": program, "seed": work.seed}
         return self.done[work.key]
 
-    def open_session(self, name: str, key: str) -> Any:
+    def qpus(self) -> list[Any]:
+        return []
+
+    def open_session(self, name: str, key: str, terms: Any) -> Any:
         class Session:
             id = key
 
@@ -329,6 +336,46 @@ def test_answer_that_asks_for_something_missing_fails_the_run(site: Site) -> Non
     summary = site.run()
     assert summary.state == "failed"
     assert "has no 'size'" in str(summary.error)
+
+
+def queued(task_id: int, name: str, shots: int) -> TaskOut:
+    """A task that waits, as its manager shows it."""
+    return TaskOut(
+        id=task_id,
+        name=name,
+        state=TaskState.QUEUED,
+        job_class="development",
+        priority=0,
+        shots=shots,
+        shots_done=0,
+        qpu=None,
+        owner="ada",
+        account="ada",
+        session=None,
+        key=None,
+        program_hash="0" * 64,
+        seed=1,
+        submitted_at=datetime(2026, 11, 22, tzinfo=UTC),
+        started_at=None,
+        ended_at=None,
+    )
+
+
+def test_step_whose_task_was_stopped_early_is_done_with_fewer_shots(site: Site) -> None:
+    site.edit(lambda text: text.replace("shots: 5", "shots: 50"))
+    request = RunRequest(file=site.folder / "demo.yaml", runs=site.folder / "runs")
+    tracker = Tracker(prepare(request).plan)
+    for number, shots in ((7, 20), (8, 50), (9, None)):
+        tracker.learn([queued(number, f"sweep[{number - 7}]", 50)])
+        ended = EventOut(type="task", task=number, state=TaskState.COMPLETED, shots_done=shots)
+        tracker.event(ended)
+        tracker.task_done("sweep")
+    for step in ("numbers", "total"):
+        tracker.task_done(step)
+    tracker.fan_out_ended("double", 3, None)
+    view = next(one for one in tracker.view() if one.name == "sweep")
+    assert (view.shots_saved, view.shots_done) == (30, 120)
+    assert amounts(view)[1] == f"{view.shots - 30} of {view.shots}"
 
 
 def test_lost_manager_ends_the_wait_of_steps_that_need_a_qpu_only(site: Site) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from qpu_executor.errors import ConfigError
 from qpu_executor.model.events import (
     ChunkFinished,
     ClassesChanged,
@@ -15,6 +16,7 @@ from qpu_executor.model.events import (
     TaskSubmitted,
     WokenUp,
 )
+from qpu_executor.model.sessions import SessionHints
 from qpu_executor.model.states import TaskState, WaitReason
 from qpu_executor.model.values import MICROSECONDS, JobClass, QpuSpec
 from qpu_executor.scheduling.fair_share import FairShareRules
@@ -215,6 +217,32 @@ def test_weighted_takes_the_least_work_for_its_weight() -> None:
     site.submit(3, 400, job_class="production")
     site.submit(4, 600, job_class="production")
     assert site.order() == [1, 3, 2, 4]
+
+
+def test_weighted_lets_a_task_that_much_follows_pass_up_to_its_bonus() -> None:
+    site = a_site(Weighted(path_bonus=2.0))
+    hints = SessionHints(think_s=1e6)
+    site.submit(1, 50)
+    site.submit(2, 100)
+    site.submit(3, 190, path_s=1e9)
+    site.submit(4, 210, path_s=1e9)
+    site.submit(5, 195, session_hints=hints)
+    site.submit(6, 300, path_s=0.0)
+    assert site.order() == [1, 3, 5, 2, 4, 6]
+
+
+def test_weighted_without_a_bonus_listens_to_no_hint() -> None:
+    site = a_site(Weighted())
+    site.submit(1, 50)
+    site.submit(2, 100)
+    site.submit(3, 101, path_s=1e9)
+    assert site.order() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("bonus", [0.5, 101.0])
+def test_weighted_refuses_a_bonus_that_is_none(bonus: float) -> None:
+    with pytest.raises(ConfigError, match="path_bonus"):
+        Weighted(path_bonus=bonus)
 
 
 def test_fairshare_takes_turns_by_usage_at_every_chunk() -> None:

@@ -482,8 +482,39 @@ def test_session_that_ends_bounds_its_chunks_and_stops_what_overran() -> None:
     assert starts(submit(site, 1, timing=timing)) == [(1, 25)]
     stopped = at(site, 6.0).post(WokenUp())
     assert [type(command) for command in stopped] == [StopChunk]
-    site.post(ChunkStopped(ChunkId(1, 0), 20, 6.0))
-    assert waiting(site, 1).reason is WaitReason.SESSION_ENDING
+    ended = site.post(ChunkStopped(ChunkId(1, 0), 20, 6.0))
+    assert moves(ended) == [(1, TaskState.FAILED)]
+    error = site.tasks[1].error
+    assert error is not None
+    assert "SessionEnding" in error
+    assert site.tasks[1].counted == 20
+
+
+def test_task_that_waits_when_its_sessions_allocation_ends_fails_then() -> None:
+    site = a_site()
+    submit(site, 1)
+    timing = Timing(session_ends_at=9 * MICROSECONDS)
+    submit(site, 2, timing=timing)
+    submit(site, 3, timing=timing, held=True)
+    submit(site, 4)
+    assert moves(at(site, 8.9).post(WokenUp())) == []
+    assert moves(at(site, 9.0).post(WokenUp())) == [
+        (2, TaskState.FAILED),
+        (3, TaskState.FAILED),
+    ]
+
+
+def test_task_whose_session_ended_while_the_manager_was_down_fails_at_once() -> None:
+    site = restored(Timing(session_ends_at=0))
+    assert moves(site.scheduler.handle(WokenUp(), site.now)) == [(1, TaskState.FAILED)]
+
+
+def test_last_chunk_that_comes_at_the_sessions_end_completes_its_task() -> None:
+    site = a_site()
+    timing = Timing(session_ends_at=20 * MICROSECONDS)
+    ((_, shots),) = starts(submit(site, 1, timing=timing, shots=20))
+    commands = at(site, 20.0).post(ChunkFinished(ChunkId(1, 0), shots, 20.0))
+    assert moves(commands) == [(1, TaskState.COMPLETED)]
 
 
 def test_operator_stops_a_task_that_waits_again_with_the_shots_it_got() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from qpu_executor.model.events import (
 from qpu_executor.model.states import WaitReason
 from qpu_executor.model.timing import MICROSECONDS
 from qpu_executor.model.values import ChunkId, JobClass, QpuSpec
+from qpu_executor.scheduling.admission import Credit
 from qpu_executor.scheduling.charging import ChargingTable
 from qpu_executor.scheduling.commands import Command, SaveHold, StartCalibration, StartChunk
 from qpu_executor.scheduling.scheduler import Scheduler
@@ -152,3 +154,72 @@ def test_contiguous_run_that_is_granted_while_another_runs_begins_at_its_chunk_b
     driver.post(TaskSubmitted(task_spec(1)), TaskSubmitted(task_spec(2, **MINE)))
     ask(driver, contiguous=True)
     assert starts(finish(at(driver, 10.0), 1)) == [2]
+
+
+def ask_as(driver: CoreDriver, session: str, **changes: Any) -> list[Command]:
+    values = {"linger_s": 600.0, "until_at": 1000 * MICROSECONDS, **changes}
+    return driver.post(WarmHoldAsked(session, "alpha", "chemistry", "bob", **values))
+
+
+def test_lingers_of_several_sessions_follow_each_other(site: CoreDriver) -> None:
+    other: dict[str, Any] = {"session_id": "s-2", "shots": 50}
+    ask(site)
+    ask_as(site, "s-2")
+    site.post(TaskSubmitted(task_spec(3, **other)))
+    assert starts(finish(at(site, 10.0), 1)) == []
+    assert starts(at(site, 30.0).post(WokenUp())) == [2]
+    assert starts(finish(at(site, 40.0), 2)) == [3]
+    site.post(TaskSubmitted(task_spec(4, shots=50)))
+    assert starts(finish(at(site, 50.0), 3)) == []
+    waiting = site.scheduler.waiting(4)
+    assert waiting is not None
+    assert waiting.detail == "alpha: kept warm for session s-2 between its tasks"
+    assert starts(at(site, 70.0).post(WokenUp())) == [4]
+
+
+def test_run_of_another_session_is_not_ended_by_asking_and_a_linger_is(site: CoreDriver) -> None:
+    ask(site)
+    finish(at(site, 10.0), 1)
+    commands = ask_as(at(site, 12.0), "s-2", contiguous=True)
+    assert [one.session_id for one in holds(commands)] == ["s-1"]
+    ask(at(site, 13.0), contiguous=True)
+    view = site.scheduler.qpu("alpha")
+    assert view is not None
+    assert view.hold is not None
+    assert (view.hold.session_id, view.hold.until_at) == ("s-2", 112 * MICROSECONDS)
+    assert [one.session_id for one in view.lingers] == ["s-1"]
+
+
+def test_run_that_is_asked_for_again_lasts_no_longer_than_its_bound(site: CoreDriver) -> None:
+    ask(site, contiguous=True)
+    finish(at(site, 10.0), 1)
+    ask(at(site, 60.0), contiguous=True)
+    assert starts(at(site, 100.0).post(WokenUp())) == [2]
+
+
+def test_run_in_which_nothing_runs_for_too_long_ends() -> None:
+    driver = CoreDriver(step=0)
+    driver.post(ClassesChanged((JobClass("development", 10),)))
+    driver.post(QpuRegistered(replace(SPEC, max_run_idle_s=30.0)))
+    ask(driver, contiguous=True)
+    driver.post(TaskSubmitted(task_spec(1)))
+    assert starts(at(driver, 20.0).post(TaskSubmitted(task_spec(2, **MINE)))) == [2]
+    assert starts(finish(at(driver, 30.0), 2)) == []
+    assert starts(at(driver, 59.0).post(WokenUp())) == []
+    assert driver.scheduler.next_wakeup() == 60 * MICROSECONDS
+    assert starts(at(driver, 60.0).post(WokenUp())) == [1]
+
+
+def test_kept_seconds_count_against_the_credit_of_the_account() -> None:
+    credit = Credit("physics", qpu_s=30.0, period_s=3600.0)
+    driver = CoreDriver(step=0, scheduler=Scheduler(credits=[credit]))
+    driver.post(QpuRegistered(SPEC))
+    ask(driver, contiguous=True)
+    at(driver, 25.0).post(WokenUp())
+    ask(driver, linger_s=0.0)
+    now = driver.now
+    assert driver.scheduler.hold_refusal("alpha", "physics", 5.0, now) is None
+    refusal = driver.scheduler.hold_refusal("alpha", "physics", 6.0, now)
+    assert refusal is not None
+    assert (refusal.limit, refusal.used, refusal.asked) == (30.0, 25.0, 6.0)
+    assert driver.scheduler.hold_refusal("alpha", "chemistry", 600.0, now) is None

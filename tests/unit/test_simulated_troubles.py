@@ -234,6 +234,7 @@ def test_presets_get_rougher_and_own_keys_go_before_them():
         ),
         ({"faults": {"laser": {"repair_s": 3}}}, "qpus.sim.faults.laser.mean_between_s"),
         ({"loading": {"retry_s": 1, "atom_success": 0}}, "qpus.sim.loading.atom_success"),
+        ({"noise": "gentle", "backend": "emu-sv"}, "qpus.sim.backend: emu-sv here has no noise"),
         (
             {
                 "noise": "gentle",

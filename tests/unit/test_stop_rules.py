@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import random
+import re
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from qpu_executor.documents.problems import Problems
+from qpu_executor.documents.source import parse_mapping
 from qpu_executor.errors import RequestRefused
 from qpu_executor.manager.service.shot_evidence import Evidence, Observable
 from qpu_executor.manager.store.wishes import Wishes
@@ -36,6 +42,34 @@ def test_rule_is_read_and_comes_back_from_its_values_and_from_the_store(given: A
     wishes = Wishes(stop_when=rule)
     assert wishes
     assert Wishes.of_values(wishes.values()) == wishes
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    rule = {
+        "min_shots": np.int64(10),
+        "stderr": np.float32(0.5),
+        "observable": {"ZI": np.int32(2)},
+    }
+    read = read_stop_rule(rule, shots=1000)
+    assert json.loads(json.dumps(read.values())) == {
+        "min_shots": 10,
+        "stderr": 0.5,
+        "observable": {"ZI": 2.0},
+    }
+
+
+def test_rules_of_the_documentation_are_rules() -> None:
+    page = Path(__file__).parents[2] / "docs" / "policies" / "early-stop.md"
+    blocks = re.findall(r"```yaml\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+    read = [
+        read_stop_rule(parse_mapping(block, Problems(page.name), "a mapping")["stop_when"], 2000)
+        for block in blocks
+    ]
+    assert [(rule.stderr, rule.distinct, rule.seen) for rule in read] == [
+        (0.05, None, 1),
+        (None, 5, 3),
+    ]
+    assert dict(read[0].observable) == {"ZZII": 0.5, "IZZI": 0.5, "1III": -1.0}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 
-from qpu_executor.manager.api.views import moment
+from qpu_executor.manager.api.views import moment, optional_moment
 from qpu_executor.manager.service.forecast import Span
 from qpu_executor.manager.service.site_policy import SitePolicy
 from qpu_executor.manager.service.window_calendar import Listed
@@ -46,6 +46,7 @@ def why_out(
         task=task,
         reason=None if waiting is None else waiting.reason.value,
         detail=_detail(task, waiting, line),
+        until=None if waiting is None else optional_moment(waiting.until),
         rank=None if line is None else line.waiting + 1,
         ahead=[] if line is None else [_ahead_out(one, caller) for one in line.ahead],
         ahead_total=0 if line is None else line.total,

@@ -1,4 +1,4 @@
-"""Routes about the site: the manager, QPUs, job classes, sessions."""
+"""Routes about the site: the manager, QPUs, job classes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from fastapi import APIRouter
 
 from qpu_executor import __version__
 from qpu_executor.manager.api.context import Asked, Context
-from qpu_executor.manager.api.views import moment, qpu_fields, qpu_out, session_out
-from qpu_executor.manager.store.records import SessionRow
+from qpu_executor.manager.api.views import moment, qpu_fields, qpu_out
 from qpu_executor.wire.site import (
     API_VERSION,
     HealthOut,
@@ -17,11 +16,8 @@ from qpu_executor.wire.site import (
     JobClassOut,
     QpuDetail,
     QpuList,
-    SessionList,
-    SessionOut,
-    SessionRequest,
 )
-from qpu_executor.wire.tasks import Problem, TaskList
+from qpu_executor.wire.tasks import Problem
 
 router = APIRouter(
     prefix="/v1",
@@ -80,49 +76,6 @@ async def classes(asked: Asked) -> JobClassList:
             for one in admission.classes.values()
         ]
     )
-
-
-@router.post("/sessions", tags=["sessions"])
-async def open_session(asked: Asked, body: SessionRequest) -> SessionOut:
-    """Open a session; with a key, the open one of that key is found again."""
-    row = await asked.manager.open_session(
-        asked.caller, name=body.name, kind=body.kind, account=body.account, key=body.key
-    )
-    return _session(asked, row)
-
-
-@router.get("/sessions", tags=["sessions"])
-async def sessions(asked: Asked) -> SessionList:
-    """The caller's sessions, newest first."""
-    rows = await asked.manager.store.sessions(asked.caller.name)
-    return SessionList(sessions=[_session(asked, row) for row in rows])
-
-
-@router.get("/sessions/{session_id}", tags=["sessions"])
-async def session(asked: Asked, session_id: str) -> SessionOut:
-    """One session."""
-    return _session(asked, await asked.manager.session(session_id, asked.caller))
-
-
-@router.post("/sessions/{session_id}/close", tags=["sessions"])
-async def close_session(asked: Asked, session_id: str) -> SessionOut:
-    """Close a session. Its tasks go on; new ones are refused."""
-    return _session(asked, await asked.manager.close_session(session_id, asked.caller))
-
-
-@router.post("/sessions/{session_id}/cancel", tags=["sessions"])
-async def cancel_session(asked: Asked, session_id: str) -> TaskList:
-    """Cancel all tasks of a session that haven't ended."""
-    await asked.manager.session(session_id, asked.caller)
-    ids = asked.manager.live_tasks(session_id)
-    rows = await asked.manager.ask("cancel", ids, asked.caller) if ids else []
-    return TaskList(
-        tasks=[asked.task_out(row) for row in rows], cursor=asked.manager.broadcast.newest
-    )
-
-
-def _session(asked: Context, row: SessionRow) -> SessionOut:
-    return session_out(row, len(asked.manager.live_tasks(row.id)))
 
 
 def own_tasks(asked: Context) -> set[int]:

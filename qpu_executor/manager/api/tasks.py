@@ -18,6 +18,8 @@ from qpu_executor.errors import (
 from qpu_executor.manager.api.context import Asked, Context
 from qpu_executor.manager.api.problems import answer, problem_of
 from qpu_executor.manager.api.views import chunk_out, history_out, optional_instant, result_out
+from qpu_executor.manager.auth.caller import Role
+from qpu_executor.manager.service.operations import Operations
 from qpu_executor.manager.service.orders import Answer, NewTask
 from qpu_executor.manager.store.records import TaskFilter, TaskRow
 from qpu_executor.manager.store.wishes import NO_WISHES, Wishes
@@ -113,19 +115,19 @@ async def tasks(
 
 @router.post("/tasks/cancel")
 async def cancel(asked: Asked, body: TaskIds) -> TaskList:
-    """Cancel tasks. One that has ended stays as it is: its state is in the answer."""
+    """Cancel tasks, operators anybody's. One that has ended stays as it is: see its state."""
     return await _ask(asked, "cancel", body.ids)
 
 
 @router.post("/tasks/hold")
 async def hold(asked: Asked, body: TaskIds) -> TaskList:
-    """Keep tasks back. A running chunk is finished first."""
+    """Keep tasks back, operators anybody's. A running chunk is finished first."""
     return await _ask(asked, "hold", body.ids)
 
 
 @router.post("/tasks/release")
 async def release(asked: Asked, body: TaskIds) -> TaskList:
-    """Let held tasks go on."""
+    """Let held tasks go on, operators anybody's."""
     return await _ask(asked, "release", body.ids)
 
 
@@ -238,6 +240,7 @@ def _wishes(task: TaskRequest) -> Wishes:
         stop_when=None if rule is None else read_stop_rule(rule.model_dump(), task.shots),
         device=task.device,
         require=_needs(task.require),
+        path_s=task.path_s,
     )
 
 
@@ -255,7 +258,10 @@ def _item(asked: Context, one: Answer, key: str | None) -> SubmitItem:
 
 
 async def _ask(asked: Context, action: str, ids: list[int]) -> TaskList:
-    rows = await asked.manager.ask(action, ids, asked.caller)
+    if asked.caller.has(Role.OPERATOR):
+        rows = await Operations(asked.manager, asked.caller).ask(action, ids)
+    else:
+        rows = await asked.manager.ask(action, ids, asked.caller)
     return TaskList(
         tasks=[asked.task_out(row) for row in rows], cursor=asked.manager.broadcast.newest
     )

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from qpu_executor.manager.service.fleet import Qpu
-from qpu_executor.manager.store.records import ChunkRow, JournalRow, ProgramRow, SessionRow, TaskRow
+from qpu_executor.manager.store.records import ChunkRow, JournalRow, ProgramRow, TaskRow
 from qpu_executor.manager.store.wishes import Wishes
 from qpu_executor.model.states import QpuState
 from qpu_executor.model.values import Instant
 from qpu_executor.scheduling.explain import QpuView
-from qpu_executor.wire.site import CapacityOut, EventOut, QpuOut, SessionOut
+from qpu_executor.wire.site import CapacityOut, EventOut, QpuOut
 from qpu_executor.wire.tasks import (
     ChunkOut,
     DependencyWish,
@@ -101,6 +101,8 @@ def _wishes_out(wishes: Wishes) -> WishesOut:
         stop_when=None if rule is None else StopWhenOut(**rule.values()),
         device=wishes.device,
         require=None if wishes.require is None else NeedsWish(**wishes.require.values()),
+        path_s=wishes.path_s,
+        session_ends_at=optional_moment(wishes.session_ends_at),
     )
 
 
@@ -160,20 +162,6 @@ def result_out(
     )
 
 
-def session_out(row: SessionRow, live_tasks: int) -> SessionOut:
-    """A session."""
-    return SessionOut(
-        id=row.id,
-        name=row.name,
-        kind=row.kind,
-        owner=row.owner,
-        account=row.account,
-        opened_at=moment(row.opened_at),
-        closed_at=optional_moment(row.closed_at),
-        live_tasks=live_tasks,
-    )
-
-
 def event_out(row: JournalRow) -> EventOut:
     """A task's state change as an event."""
     reason = row.data.get("error")
@@ -192,6 +180,7 @@ def event_out(row: JournalRow) -> EventOut:
 def qpu_fields(qpu: Qpu, view: QpuView | None, own_tasks: set[int]) -> dict[str, object]:
     """The fields of a QPU in QRMI's words. `own_tasks`: the caller's, others aren't named."""
     running = view.running if view else ()
+    hold = view.hold if view else None
     state, reason = qpu.health.state, qpu.health.reason
     if view is not None and view.drained is not None and state is not QpuState.DOWN:
         state, reason = QpuState.DRAINING, view.drained
@@ -216,6 +205,7 @@ def qpu_fields(qpu: Qpu, view: QpuView | None, own_tasks: set[int]) -> dict[str,
         "max_chunk_shots": qpu.capabilities.max_chunk_shots,
         "shot_rate_hz": view.rate_hz if view else qpu.capabilities.shot_rate_hz,
         "running": [task_id for task_id in running if task_id in own_tasks],
+        "kept_until": None if hold is None else moment(hold.ends_at()),
         "epoch": None if qpu.health.calibration is None else qpu.health.calibration.epoch,
     }
 

@@ -7,6 +7,7 @@ candidate's device.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 
 from qpu_executor.errors import ProgramError, ProgramRefused, RequestRefused, UnknownTask
@@ -15,9 +16,12 @@ from qpu_executor.manager.service.compatibility import Rates, that_meet
 from qpu_executor.manager.service.fleet import Fleet, Qpu
 from qpu_executor.manager.service.orders import Admitted, NewTask
 from qpu_executor.manager.store.base import Store
+from qpu_executor.manager.store.records import SessionRow
 from qpu_executor.model.values import JobClass
 from qpu_executor.nearest import did_you_mean
+from qpu_executor.programs import vendor_programs
 from qpu_executor.programs.program import Program, ProgramFacts
+from qpu_executor.programs.vendor_programs import VENDOR_KINDS
 from qpu_executor.qpus.checking import ProgramChecker
 
 
@@ -44,8 +48,15 @@ class Admission:
         self.classes = {one.name: one for one in classes}
         self.default_class = default_class
 
-    async def admit(self, order: NewTask, caller: Caller, rate_hz: Rates) -> Admitted:
+    async def admit(
+        self,
+        order: NewTask,
+        caller: Caller,
+        rate_hz: Rates,
+        session: SessionRow | None = None,
+    ) -> Admitted:
         """The task with what was found out about it. `rate_hz`: of a QPU, by its name.
+        `session`: the one that the order names.
 
         Raises RequestRefused (class, QPU, limits, stopping rule), ProgramRefused (a device's
         rule), ProgramError (can't be read) or UnknownTask (no such program).
@@ -71,9 +82,10 @@ class Admission:
             program=program,
             facts=facts,
             job_class=job_class.name,
-            account=order.account or caller.name,
+            account=order.account or (caller.name if session is None else session.account),
             qpus=tuple(qpus),
             layout=self._layout(facts, qpus),
+            session_ends_at=None if session is None else session.ends_at,
         )
 
     def _layout(self, facts: ProgramFacts | None, qpus: Iterable[str]) -> str | None:
@@ -139,6 +151,9 @@ class Admission:
                 rule="kind",
                 expected=f"one of {', '.join(sorted(can.kinds))}",
             )
+        if program.kind in VENDOR_KINDS:
+            # Programs may be large, and nobody else knows their format.
+            await asyncio.to_thread(vendor_programs.check, program, shots)
         if qpu.description.pulser_device is None:
             return None
         facts = await self._checker.check(program, qpu.description.pulser_device)

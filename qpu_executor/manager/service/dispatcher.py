@@ -167,6 +167,20 @@ class Dispatcher:
                 look_at = min(look_at, until)
             await self._clock.sleep_until(look_at)
             await self._look(qpu)
+            await self._describe_again(qpu)
+
+    async def _describe_again(self, qpu: Qpu) -> None:
+        """Specifications drift: new programs are checked against the newest one."""
+        if qpu.health.state is not QpuState.UP:
+            return
+        try:
+            found = await qpu.adapter.describe()
+        except QpuExecutorError as error:
+            log.warning("QPU %s doesn't describe its device now: %s", qpu.name, error)
+            return
+        if found != qpu.description:
+            log.warning("the device of QPU %s has changed", qpu.name)
+            qpu.description = found
 
     async def _look(self, qpu: Qpu) -> None:
         self._saw(qpu, await qpu.adapter.health())

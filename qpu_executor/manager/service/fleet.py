@@ -57,6 +57,7 @@ class Qpu:
             group_s=self.rules.group_s,
             max_linger_s=self.rules.max_linger_s,
             max_run_s=self.rules.max_run_s,
+            max_run_idle_s=self.rules.max_run_idle_s,
             emulated=can.emulated,
         )
 

@@ -10,20 +10,22 @@ import asyncio
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from qpu_executor.errors import QpuExecutorError, RequestRefused, UnknownTask
 from qpu_executor.manager.auth.caller import Caller
 from qpu_executor.manager.service.admission import Admission
+from qpu_executor.manager.service.asking import ask_of_tasks
 from qpu_executor.manager.service.broadcast import Broadcast
 from qpu_executor.manager.service.dispatcher import Dispatcher
 from qpu_executor.manager.service.fleet import Fleet
 from qpu_executor.manager.service.judging import Judge
+from qpu_executor.manager.service.keeping_warm import WarmHolds
 from qpu_executor.manager.service.ledger import DeviceCommand, Ledger
 from qpu_executor.manager.service.loop import DecisionLoop
 from qpu_executor.manager.service.orders import Accepted, Admitted, Answer, NewTask
 from qpu_executor.manager.service.program_shelf import ProgramShelf
 from qpu_executor.manager.service.recovery import Restored, restore
+from qpu_executor.manager.service.sessions import Sessions
 from qpu_executor.manager.service.site_policy import SitePolicy
 from qpu_executor.manager.service.site_rules import SiteRules
 from qpu_executor.manager.service.submission import adopted, program_row_of, row_of, spec_of
@@ -32,34 +34,17 @@ from qpu_executor.manager.service.window_calendar import WindowCalendar
 from qpu_executor.manager.store.base import Store
 from qpu_executor.manager.store.records import (
     AddProgram,
-    AddSession,
     AddTask,
-    AskTask,
-    CloseSession,
-    SessionRow,
     Snapshot,
     TaskRow,
 )
 from qpu_executor.model.clock import Clock
-from qpu_executor.model.events import (
-    Event,
-    TaskCancelAsked,
-    TaskHoldAsked,
-    TaskReleaseAsked,
-    TaskSubmitted,
-)
+from qpu_executor.model.events import Event, TaskSubmitted
 from qpu_executor.model.timing import after
 from qpu_executor.model.values import MAX_TASK_ID, Instant
 from qpu_executor.qpus.base import ChunkOrder
 from qpu_executor.scheduling.commands import StartCalibration, StopChunk
 from qpu_executor.scheduling.scheduler import Scheduler
-
-_ASKED: dict[str, tuple[Callable[[int], Any], dict[str, bool]]] = {
-    "cancel": (TaskCancelAsked, {"cancel_asked": True}),
-    "hold": (TaskHoldAsked, {"hold_asked": True}),
-    "release": (TaskReleaseAsked, {"hold_asked": False}),
-}
-"""What can be asked of a task: the event, and what a restart has to remember of it."""
 
 
 class Manager:
@@ -95,7 +80,6 @@ class Manager:
         self._health_every_s = health_every_s
         self._shelf = ProgramShelf(store)
         self.judge = Judge()
-        self._open_sessions: dict[str, SessionRow] = {}
 
     async def recall(self) -> Clock:
         """Read what is stored and set the clock after it: the fleet is opened with that clock."""
@@ -109,7 +93,6 @@ class Manager:
         del self._snapshot
         self.broadcast = Broadcast(newest=snapshot.journal_n)
         self._next_task_id = snapshot.next_task_id
-        self._open_sessions = {session.id: session for session in snapshot.open_sessions}
         self.live.update((task.id, task) for task in snapshot.live)
         self.loop = DecisionLoop(
             store=self.store,
@@ -120,6 +103,10 @@ class Manager:
             live=self.live,
             perform=self._perform,
             judge=self.judge,
+        )
+        holds = WarmHolds(self.loop, self.fleet, self.clock, lambda: self.scheduler)
+        self.sessions = Sessions(
+            self.store, self.loop, self.clock, self.live, holds, snapshot.open_sessions
         )
         self.dispatcher = Dispatcher(self.fleet, self.loop.post, self.clock, self._health_every_s)
         self.windows = WindowCalendar(
@@ -172,6 +159,7 @@ class Manager:
             except BaseException:
                 self._change_rules(before)
                 raise
+            events += self.sessions.holds.events()
             self.admission.change_classes(policy.classes, policy.default_class)
             self.scheduler, self.policy = scheduler, policy
             for command in calibrations:
@@ -218,17 +206,7 @@ class Manager:
         """
         for task_id in ids:
             await self.task(task_id, caller)
-        event_of, remembered = _ASKED[action]
-
-        def change(ledger: Ledger, now: Instant) -> None:
-            for task_id in ids:
-                row = ledger.row(task_id)
-                if row is None or row.state.final:
-                    continue
-                ledger.remember(AskTask(task_id, **remembered))
-                self.loop.decide(event_of(task_id), None, ledger, now)
-
-        await self.loop.run(change)
+        await ask_of_tasks(self.loop, action, ids)
         return [await self.task(task_id, caller) for task_id in ids]
 
     async def check(self, order: NewTask, caller: Caller) -> TaskRow | QpuExecutorError:
@@ -268,8 +246,10 @@ class Manager:
                     named = adopted(order, self.live.get(found.id, found))
                     if named is not None:
                         return named
-                await self._check_session(order, caller)
-                return await self.admission.admit(order, caller, self._rate_hz)
+                session = None
+                if order.session_id is not None:
+                    session = await self.sessions.usable(order.session_id, caller)
+                return await self.admission.admit(order, caller, self._rate_hz, session)
             except QpuExecutorError as error:
                 return error
 
@@ -297,7 +277,8 @@ class Manager:
         if order.key is not None:
             self.loop.keys_found[caller.name, order.key] = row
         ledger.add_task(AddProgram(program_row_of(one, now)), AddTask(row), now)
-        self.loop.decide(TaskSubmitted(spec_of(row)), None, ledger, now)
+        spec = spec_of(row, self.sessions.hints(row.session_id))
+        self.loop.decide(TaskSubmitted(spec), None, ledger, now)
         return Accepted(row, created=True)
 
     def _rate_hz(self, qpu: str) -> float | None:
@@ -309,67 +290,6 @@ class Manager:
             return ledger.row(task_id) or self.loop.tasks_found.get(task_id)
 
         return refusal_now(self.scheduler, row, find)
-
-    # -- sessions -------------------------------------------------------------
-
-    async def open_session(
-        self, caller: Caller, *, name: str, kind: str, account: str | None, key: str | None
-    ) -> SessionRow:
-        """Open a session, or find the open one of this caller with the same key."""
-
-        def add(ledger: Ledger, now: Instant) -> SessionRow:
-            for found in self._open_sessions.values():
-                if key is not None and (found.owner, found.key) == (caller.name, key):
-                    return found
-            session = SessionRow(
-                id=uuid.uuid4().hex,
-                owner=caller.name,
-                account=account or caller.name,
-                name=name,
-                kind=kind,
-                key=key,
-                opened_at=now,
-            )
-            self._open_sessions[session.id] = session
-            ledger.changes.append(AddSession(session))
-            return session
-
-        return await self.loop.run(add)
-
-    async def close_session(self, session_id: str, caller: Caller) -> SessionRow:
-        """Close a session; its tasks go on. Closing it again changes nothing."""
-        session = await self.session(session_id, caller)
-
-        def close(ledger: Ledger, now: Instant) -> None:
-            if self._open_sessions.pop(session_id, None) is not None:
-                ledger.changes.append(CloseSession(session_id, now))
-
-        await self.loop.run(close)
-        return await self.store.session(session_id) or session
-
-    async def session(self, session_id: str, caller: Caller) -> SessionRow:
-        """One session of the caller. Raises RequestRefused, also for somebody else's."""
-        found = self._open_sessions.get(session_id) or await self.store.session(session_id)
-        if found is None or found.owner != caller.name:
-            raise RequestRefused(
-                f"there is no session {session_id!r} of {caller.name}", where="session"
-            )
-        return found
-
-    def live_tasks(self, session_id: str) -> list[int]:
-        """Ids of a session's tasks that haven't ended: derived from the rows, never counted."""
-        return [row.id for row in self.live.values() if row.session_id == session_id]
-
-    async def _check_session(self, order: NewTask, caller: Caller) -> None:
-        if order.session_id is None:
-            return
-        session = await self.session(order.session_id, caller)
-        if session.closed_at is not None:
-            raise RequestRefused(
-                f"session {session.name or session.id} is closed",
-                where="session",
-                next_step="open a new one",
-            )
 
     # -- devices --------------------------------------------------------------
 

@@ -7,11 +7,18 @@ from typing import Any
 
 from qpu_executor.errors import ConfigError, NotAllowed, RequestRefused, UnknownTask
 from qpu_executor.manager.auth.caller import Caller, Role
+from qpu_executor.manager.service.asking import ask_of_tasks
 from qpu_executor.manager.service.ledger import Ledger
 from qpu_executor.manager.service.manager import Manager
 from qpu_executor.manager.service.site_policy import SitePolicy
 from qpu_executor.manager.service.window_calendar import WindowRule
-from qpu_executor.manager.store.records import DropWindow, PutWindow, TaskRow, WindowRow
+from qpu_executor.manager.store.records import (
+    DropWindow,
+    PutWindow,
+    SessionRow,
+    TaskRow,
+    WindowRow,
+)
 from qpu_executor.model.events import CalibrationDue, Event, QpuDrained, QpuResumed, TaskStopAsked
 from qpu_executor.model.states import TaskState
 from qpu_executor.model.values import Instant
@@ -74,6 +81,36 @@ class Operations:
         await manager.loop.run(change)
         rows = [manager.live.get(one) or await manager.store.task(one) for one in ids]
         return [row for row in rows if row is not None]
+
+    async def ask(self, action: str, ids: Sequence[int]) -> list[TaskRow]:
+        """Cancel, hold or release anybody's tasks; returns their rows afterwards.
+
+        Only what is done to others' tasks is on record as an operator's. A task that has
+        ended stays as it is. Raises UnknownTask for the first id that nobody has.
+        """
+        manager = self._manager
+        rows = [await self._any_task(task_id) for task_id in ids]
+        others = [row.id for row in rows if row.owner != self._caller.name]
+
+        def note(ledger: Ledger, now: Instant) -> None:
+            self._record(ledger, now, action, ids=others)
+
+        await ask_of_tasks(manager.loop, action, ids, note if others else None)
+        return [await self._any_task(task_id) for task_id in ids]
+
+    async def give_back(self, session_id: str) -> SessionRow:
+        """End what anybody's session keeps of the QPUs. Raises RequestRefused for no session."""
+        sessions = self._manager.sessions
+        session = await sessions.find(session_id)
+        if session is None:
+            raise RequestRefused(f"there is no session {session_id!r}", where="session")
+
+        def note(ledger: Ledger, now: Instant) -> None:
+            self._record(ledger, now, "give back", session=session_id)
+
+        own = session.owner == self._caller.name
+        await sessions.holds.give_back(session, None if own else note)
+        return session
 
     async def reload_policy(self) -> list[str]:
         """Read the site file's rules for the queue again; returns what changed, in words.
@@ -174,6 +211,12 @@ class Operations:
             manager.loop.decide(manager.windows.drop(qpu, name), None, ledger, now)
 
         await manager.loop.run(change)
+
+    async def _any_task(self, task_id: int) -> TaskRow:
+        row = self._manager.live.get(task_id) or await self._manager.store.task(task_id)
+        if row is None:
+            raise UnknownTask(f"there is no task {task_id}", where="ids")
+        return row
 
     async def _decide(self, what: str, event: Event, qpu: str) -> None:
         self._manager.fleet.get(qpu)

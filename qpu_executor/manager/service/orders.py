@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from qpu_executor.errors import QpuExecutorError
 from qpu_executor.manager.store.records import TaskRow
 from qpu_executor.manager.store.wishes import NO_WISHES, Wishes
+from qpu_executor.model.values import Instant
 from qpu_executor.programs.program import Program, ProgramFacts
 
 
@@ -49,6 +50,7 @@ class Admitted:
     """A task that passed admission: its program, what a check found, where it can run.
 
     `layout`: of its register, where changing that takes one of the QPUs time.
+    `session_ends_at`: when the allocation of its session ends.
     """
 
     order: NewTask
@@ -58,6 +60,7 @@ class Admitted:
     account: str
     qpus: tuple[str, ...]
     layout: str | None = None
+    session_ends_at: Instant | None = None
 
 
 @dataclass(frozen=True, slots=True)

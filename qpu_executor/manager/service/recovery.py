@@ -75,11 +75,12 @@ def restore(
             commands = scheduler.handle(event, now)
             calibrations += [one for one in commands if isinstance(one, StartCalibration)]
     unclear: list[tuple[str, ChunkId]] = []
+    hints = {one.id: one.hints for one in snapshot.open_sessions if one.hints}
     for task in snapshot.live:
         chunks = snapshot.chunks.get(task.id, ())
         out = next((chunk for chunk in reversed(chunks) if not chunk.state.ended), None)
         scheduler.restore(
-            spec_of(task),
+            spec_of(task, hints.get(task.session_id or "")),
             task.state,
             shots_done=task.shots_done,
             faults=0,

@@ -20,6 +20,7 @@ class SiteRules:
     group_s: float = 0.0
     max_linger_s: float = 0.0
     max_run_s: float = 0.0
+    max_run_idle_s: float | None = None
 
     def changes(self, after: SiteRules) -> list[str]:
         """What is otherwise in `after`, in words."""
@@ -28,14 +29,14 @@ class SiteRules:
             for what, differs in (
                 ("calibration plan", self.plan != after.plan),
                 ("windows", self.windows != after.windows),
-                (
-                    "layout grouping",
-                    (self.group_tasks, self.group_s) != (after.group_tasks, after.group_s),
-                ),
-                (
-                    "keeping warm",
-                    (self.max_linger_s, self.max_run_s) != (after.max_linger_s, after.max_run_s),
-                ),
+                ("layout grouping", self._grouping() != after._grouping()),
+                ("keeping warm", self._keeping() != after._keeping()),
             )
             if differs
         ]
+
+    def _grouping(self) -> tuple[float, ...]:
+        return (self.group_tasks, self.group_s)
+
+    def _keeping(self) -> tuple[float | None, ...]:
+        return (self.max_linger_s, self.max_run_s, self.max_run_idle_s)

@@ -10,10 +10,12 @@ one); a user's own key refuses another body.
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 
 from qpu_executor.errors import KeyConflict
 from qpu_executor.manager.service.orders import Accepted, Admitted, NewTask
 from qpu_executor.manager.store.records import ProgramRow, TaskRow
+from qpu_executor.model.sessions import SessionHints
 from qpu_executor.model.states import TaskState
 from qpu_executor.model.values import Instant, TaskSpec
 
@@ -40,7 +42,9 @@ def adopted(order: NewTask, found: TaskRow | None) -> Accepted | None:
 
 def row_of(one: Admitted, owner: str, task_id: int, generation: int, now: Instant) -> TaskRow:
     """The row of a new task. A task without a seed gets one here, for good."""
-    order = one.order
+    order, wishes = one.order, one.order.wishes
+    if one.session_ends_at is not None:
+        wishes = replace(wishes, session_ends_at=one.session_ends_at)
     return TaskRow(
         id=task_id,
         owner=owner,
@@ -64,7 +68,7 @@ def row_of(one: Admitted, owner: str, task_id: int, generation: int, now: Instan
         submitted_at=now,
         hold_asked=order.held,
         layout=one.layout,
-        wishes=order.wishes,
+        wishes=wishes,
     )
 
 
@@ -83,8 +87,8 @@ def program_row_of(one: Admitted, now: Instant) -> ProgramRow:
     )
 
 
-def spec_of(row: TaskRow) -> TaskSpec:
-    """A task as the scheduling core sees it."""
+def spec_of(row: TaskRow, hints: SessionHints | None = None) -> TaskSpec:
+    """A task as the scheduling core sees it. `hints`: what its session said of its work."""
     return TaskSpec(
         task_id=row.id,
         owner=row.owner,
@@ -102,4 +106,6 @@ def spec_of(row: TaskRow) -> TaskSpec:
         layout=row.layout,
         deadline_at=row.wishes.deadline_at,
         min_shots=None if row.wishes.stop_when is None else row.wishes.stop_when.min_shots,
+        path_s=row.wishes.path_s,
+        session_hints=hints,
     )

@@ -28,7 +28,9 @@ def refusal_now(scheduler: Scheduler, row: TaskRow, find: Find) -> RequestRefuse
         impossible = scheduler.timing_refusal(spec)
         if impossible is not None:
             return RequestRefused(
-                impossible, where="shots", next_step="ask for fewer shots, or wish for less"
+                impossible,
+                where="session" if "session's allocation" in impossible else "shots",
+                next_step="ask for fewer shots, or wish for less",
             )
     limit = scheduler.refusal(spec)
     return None if limit is None else refused(limit)

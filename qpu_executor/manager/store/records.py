@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from qpu_executor.manager.store.wishes import NO_WISHES, Wishes
+from qpu_executor.model.sessions import NO_HINTS, SessionHints
 from qpu_executor.model.states import ChunkState, TaskState
 from qpu_executor.model.values import ChunkId, Instant
 
@@ -111,7 +112,10 @@ class ChunkRow:
 
 @dataclass(frozen=True, slots=True)
 class SessionRow:
-    """A session. `key`: opening one with the same key and owner again finds this one."""
+    """A session. `key`: opening one with the same key and owner again finds this one.
+
+    `ends_at`: when its allocation ends (None: nobody said). `hints`: of its work.
+    """
 
     id: str
     owner: str
@@ -121,6 +125,8 @@ class SessionRow:
     key: str | None
     opened_at: Instant
     closed_at: Instant | None = None
+    ends_at: Instant | None = None
+    hints: SessionHints = NO_HINTS
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Generic, TypeVar
 
 from qpu_executor.manager.store.records import (
@@ -21,6 +21,7 @@ from qpu_executor.manager.store.records import (
     WindowRow,
 )
 from qpu_executor.manager.store.wishes import NO_WISHES, Wishes
+from qpu_executor.model.sessions import NO_HINTS, SessionHints, WorkShape
 from qpu_executor.model.states import ChunkState, TaskState
 
 Record = TypeVar("Record")
@@ -63,6 +64,22 @@ _WISHES = Translation(
 )
 
 
+def _hints_to_json(hints: SessionHints) -> str:
+    """Those that are given; a word that this version doesn't know can't be in there."""
+    return to_json({name: value for name, value in asdict(hints).items() if value is not None})
+
+
+def _hints_of_json(text: str) -> SessionHints:
+    if text == "{}":
+        return NO_HINTS
+    found = json.loads(text)
+    shape = found.pop("shape", None)
+    return SessionHints(shape=None if shape is None else WorkShape(shape), **found)
+
+
+_HINTS = Translation(_hints_to_json, _hints_of_json)
+
+
 class Codec(Generic[Record]):
     """Translates between one kind of record and its rows."""
 
@@ -87,7 +104,7 @@ class Codec(Generic[Record]):
 
 
 PROGRAM = Codec(ProgramRow, qubit_ids=_TUPLE)
-SESSION = Codec(SessionRow)
+SESSION = Codec(SessionRow, hints=_HINTS)
 TASK = Codec(TaskRow, state=_TASK_STATE, qpus=_TUPLE, wishes=_WISHES)
 CHUNK = Codec(ChunkRow, state=_CHUNK_STATE, counts=_MAPPING, versions=_MAPPING)
 JOURNAL = Codec(JournalRow, state=_TASK_STATE, data=_MAPPING)

@@ -66,6 +66,8 @@ sessions = Table(
     Column("key", Text),
     Column("opened_at", BigInteger, nullable=False),
     Column("closed_at", BigInteger),
+    Column("ends_at", BigInteger),
+    Column("hints", Text, nullable=False),
     UniqueConstraint("owner", "key", name="uq_sessions_owner_key"),
 )
 Index("ix_sessions_owner_opened_at", sessions.c.owner, sessions.c.opened_at)

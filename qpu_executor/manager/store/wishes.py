@@ -22,6 +22,8 @@ class Wishes:
     `min_quality`: as in `Timing`. `deadline_at`: when its user wants it done. `shot_s`:
     seconds that a shot takes, as its user says. `stop_when`: when it has enough shots.
     `device`: name of the device that its QPUs have to be. `require`: what its QPUs have to have.
+    `path_s`: seconds of work from this task to the end of its workflow, as that says.
+    `session_ends_at`: not wished, but given by the session that it was submitted in.
     """
 
     begin_at: Instant | None = None
@@ -35,6 +37,8 @@ class Wishes:
     stop_when: StopRule | None = None
     device: str | None = None
     require: QpuNeeds | None = None
+    path_s: float | None = None
+    session_ends_at: Instant | None = None
 
     def __bool__(self) -> bool:
         """True if there is any wish."""
@@ -49,6 +53,7 @@ class Wishes:
             on_recalibration=self.on_recalibration,
             max_calibration_age_s=self.max_calibration_age_s,
             min_quality=self.min_quality,
+            session_ends_at=self.session_ends_at,
         )
         return None if found == _NO_TIMING else found
 

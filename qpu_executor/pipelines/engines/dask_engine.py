@@ -145,6 +145,7 @@ def _quantum(work: Work) -> QuantumTask:
             seed=work.seed,
             name=work.name,
             key=work.key,
+            path_s=work.path_s,
         ),
     )
 

@@ -104,6 +104,7 @@ class ParslEngine:
             "name": work.name,
             "key": work.key,
             "key_origin": "engine",
+            "path_s": work.path_s,
         }
         app = quantum_app(data_flow_kernel=self._kernel)(_named(work.name))
         return app(work, *dependencies, parsl_resource_specification=spec)

@@ -1,0 +1,99 @@
+"""SessionTerms: what a session says of its work when it is opened, and what it asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Literal, TypeVar, cast
+
+from pydantic import ValidationError
+
+from qpu_executor.errors import RequestRefused
+from qpu_executor.model.sessions import WorkShape
+from qpu_executor.slurm import allocation_left_s
+from qpu_executor.wire.sessions import KeepWarmRequest, SessionRequest
+
+Body = TypeVar("Body")
+
+
+@dataclass(frozen=True)
+class SessionTerms:
+    """Everything may be left out.
+
+    `ends_at`, `ends_in_s`: when the session's allocation ends (with a time zone, or in
+    seconds from now, which needs no clock that agrees with the manager's). A task that
+    can't end by then is refused, and none goes on beyond it.
+
+    `shape`, `expected_tasks`, `think_s` (seconds between two tasks): hints that the site's
+    policy may use.
+
+    `linger_s`: keep the QPU for so long after each task; `run_s`: keep others out from now
+    on for so long. One of them at most, within the site's bounds, and charged. `qpu`: which
+    one; None for the only one that the site lets be kept.
+    """
+
+    ends_at: datetime | None = None
+    ends_in_s: float | None = None
+    shape: WorkShape | Literal["qpu-heavy", "balanced", "classical-heavy"] | None = None
+    expected_tasks: int | None = None
+    think_s: float | None = None
+    linger_s: float | None = None
+    run_s: float | None = None
+    qpu: str | None = None
+
+
+NO_TERMS = SessionTerms()
+
+
+def within_allocation(terms: SessionTerms | None = None) -> SessionTerms:
+    """The terms, ending with the Slurm allocation of this process unless they name an end.
+
+    Raises ConfigError where that allocation is over.
+    """
+    found = terms or NO_TERMS
+    if found.ends_at is not None or found.ends_in_s is not None:
+        return found
+    return replace(found, ends_in_s=allocation_left_s())
+
+
+def session_request(
+    terms: SessionTerms, name: str, key: str, account: str | None
+) -> SessionRequest:
+    """The terms on the wire. Raises RequestRefused for values that no manager takes."""
+    wants = (terms.linger_s, terms.run_s) != (None, None)
+    keep = keep_warm_request(terms.linger_s, terms.run_s, terms.qpu) if wants else None
+    return _built(
+        lambda: SessionRequest(
+            name=name,
+            key=key,
+            account=account,
+            ends_at=terms.ends_at,
+            ends_in_s=terms.ends_in_s,
+            shape=cast(WorkShape | None, terms.shape),
+            expected_tasks=terms.expected_tasks,
+            think_s=terms.think_s,
+            keep_warm=keep,
+        )
+    )
+
+
+def keep_warm_request(
+    linger_s: float | None, run_s: float | None, qpu: str | None
+) -> KeepWarmRequest:
+    """A wish for a QPU on the wire. Raises RequestRefused for what isn't one."""
+    return _built(lambda: KeepWarmRequest(linger_s=linger_s, run_s=run_s, qpu=qpu))
+
+
+def _built(build: Callable[[], Body]) -> Body:
+    try:
+        return build()
+    except ValidationError as invalid:
+        first = invalid.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        what = f"{field}={first['input']!r} is not possible" if field else first["msg"]
+        raise RequestRefused(
+            what.removeprefix("Value error, "),
+            where="session",
+            expected=first["msg"].removeprefix("Input should be ") if field else None,
+        ) from None

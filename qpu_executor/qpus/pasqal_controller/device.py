@@ -1,0 +1,91 @@
+"""The device as the controller publishes it, read again as it grows old.
+
+A specification changes while tasks wait (a recalibrated layout, a lower amplitude). The
+newest one is what programs are checked against; one that can't be read leaves the one
+before in force.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from qpu_executor.errors import DeviceError
+from qpu_executor.qpus.pasqal_controller.connection import (
+    Connection,
+    NoAnswerError,
+    NotAllowedError,
+    NotSentError,
+)
+from qpu_executor.qpus.pasqal_controller.messages import NonsenseError, read_specs
+from qpu_executor.qpus.pasqal_controller.preparing import Preparing
+
+log = logging.getLogger(__name__)
+
+
+class PublishedDevice:
+    """`text`: JSON of the newest specification that Pulser can read; "" before the first.
+
+    `seconds`: a clock that counts seconds. `max_age_s`: how old `text` may get.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        connection: Connection,
+        preparing: Preparing,
+        seconds: Callable[[], float],
+        max_age_s: float,
+    ) -> None:
+        self.text = ""
+        self._name = name
+        self._connection = connection
+        self._preparing = preparing
+        self._seconds = seconds
+        self._max_age_s = max_age_s
+        self._read_at: float | None = None
+
+    def recall(self, text: str) -> None:
+        """What it was when a manager last saw it, until it is read."""
+        self.text = text
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Its fields; empty before it is known."""
+        found: dict[str, Any] = json.loads(self.text) if self.text else {}
+        return found
+
+    async def keep_fresh(self) -> None:
+        """Read it again if it is too old. Without an answer the last one stays in force."""
+        if self._read_at is None or self._seconds() - self._read_at > self._max_age_s:
+            try:
+                await self.read()
+            except DeviceError as error:
+                if not self.text:
+                    raise
+                log.warning("the device's last specification stays in force: %s", error)
+
+    async def read(self) -> bool:
+        """Read it now; True if it has changed. Raises DeviceError."""
+        try:
+            answer = await self._connection.get("/system")
+            if not answer.ok:
+                raise NonsenseError(f"the controller doesn't give its specification ({answer})")
+            text = read_specs(answer.body)
+        except (NotSentError, NoAnswerError, NotAllowedError, NonsenseError) as error:
+            raise self._wrong(str(error)) from None
+        if text != self.text:
+            reason = await self._preparing.readable(text)
+            if reason is not None:
+                raise self._wrong(
+                    f"Pulser can't read the device that the controller publishes: {reason}",
+                    "install the version of Pulser that it was written with",
+                )
+        changed, self.text = text != self.text, text
+        self._read_at = self._seconds()
+        return changed
+
+    def _wrong(self, message: str, next_step: str | None = None) -> DeviceError:
+        return DeviceError(message, where=f"QPU {self._name}", next_step=next_step)

@@ -1,0 +1,49 @@
+"""What a stand-in really executed, in its own words: the other side of every test.
+
+One line of JSON per event, in a file where one is named: it outlives the process, and
+knows nothing of what the controller later forgets.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+
+class ExecutionLedger:
+    """`lines`: of this process. `path`: where they are appended as well."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.lines: list[dict[str, Any]] = []
+        self._path = path
+
+    def began(self, job: int, mark: str | None, shots: int, received_ns: int) -> None:
+        """The job's shots are being taken. `received_ns`: monotonic, when it arrived."""
+        self._write(event="began", job=job, mark=mark, shots=shots, at_ns=received_ns)
+
+    def ended(self, job: int, mark: str | None, executed: int, status: str) -> None:
+        """The job ended, after so many shots."""
+        now = time.monotonic_ns()
+        self._write(event="ended", job=job, mark=mark, executed=executed, status=status, at_ns=now)
+
+    def _write(self, **line: Any) -> None:
+        self.lines.append(line)
+        if self._path is not None:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+
+
+def read_ledger(path: Path) -> list[dict[str, Any]]:
+    """The lines of a ledger's file, of all processes that wrote to it."""
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def executed_by_mark(lines: list[dict[str, Any]]) -> dict[str, int]:
+    """Shots that were executed under each mark, in jobs that were done."""
+    found: dict[str, int] = {}
+    for line in lines:
+        if line["event"] == "ended" and line["status"] == "DONE":
+            found[line["mark"]] = found.get(line["mark"], 0) + line["executed"]
+    return found

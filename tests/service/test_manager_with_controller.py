@@ -1,0 +1,128 @@
+"""`qpu serve` on a controller, both as processes; one of them is killed while a chunk runs.
+
+What was executed is read from the controller's own ledger.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qpu_executor.model.states import ChunkState
+from qpu_executor.programs.program import Program
+from qpu_executor.programs.pulser_sequence import to_program
+from qpu_executor.testing.controller.ledger import executed_by_mark
+from qpu_executor.testing.controller.process import ControllerProcess
+from qpu_executor.testing.sequences import small_sequence
+
+SITE = """
+manager:
+  listen: {{listen}}
+  store: store.sqlite
+  health_every_s: 0.2
+default_class: development
+job_classes:
+  development: {{{{priority: 100, chunk_s: 0.5}}}}
+qpus:
+  fresnel: {{{{kind: pasqal-controller, url: "{url}", shot_rate_hz: 100, silence_s: 1}}}}
+"""
+
+SHOTS = 200
+EXAMPLE = Path(__file__).parents[2] / "configs" / "controller.yaml"
+
+
+@pytest.fixture(scope="module")
+def program() -> Program:
+    return to_program(small_sequence())
+
+
+@pytest.fixture
+def make_controller(tmp_path: Path) -> Iterator[Callable[[], ControllerProcess]]:
+    made: list[ControllerProcess] = []
+
+    def make() -> ControllerProcess:
+        directory = tmp_path / f"c{len(made)}"
+        directory.mkdir()
+        made.append(ControllerProcess(directory, "--coins", "--shot-s", "0.01"))
+        made[-1].start()
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def wait_for_running_chunk(controller: ControllerProcess, at_least: int) -> None:
+    """Return while job number `at_least`, or a later one, is being executed."""
+    while not (
+        (ledger := controller.ledger)
+        and ledger[-1]["event"] == "began"
+        and ledger[-1]["job"] >= at_least
+    ):
+        time.sleep(0.01)
+
+
+def test_manager_killed_while_a_chunk_runs_every_shot_is_taken_once(
+    make_manager: Any, make_controller: Callable[[], ControllerProcess], program: Program
+) -> None:
+    undisturbed = make_manager(site=SITE.format(url=make_controller().url))
+    undisturbed.start()
+    with undisturbed.connect() as client:
+        expected = client.submit(program, SHOTS).result(timeout=60)
+    controller = make_controller()
+    served = make_manager(site=SITE.format(url=controller.url))
+    served.start()
+    with served.connect() as client:
+        task = client.submit(program, SHOTS)
+        wait_for_running_chunk(controller, at_least=1)
+        served.kill()
+        assert controller.ledger[-1]["event"] == "began"
+        served.start()
+        result = task.result(timeout=60)
+    assert result.counts == expected.counts
+    assert len(result.chunks) >= 4
+    assert {chunk.state for chunk in result.chunks} == {ChunkState.FINISHED}
+    by_mark = executed_by_mark(controller.ledger)
+    assert list(by_mark.values()) == [chunk.shots_counted for chunk in result.chunks]
+    assert sum(by_mark.values()) == SHOTS
+    assert sum(line["event"] == "began" for line in controller.ledger) == len(by_mark)
+
+
+def test_controller_killed_and_started_anew_the_repeat_is_on_record(
+    make_manager: Any, make_controller: Callable[[], ControllerProcess], program: Program
+) -> None:
+    controller = make_controller()
+    served = make_manager(site=SITE.format(url=controller.url))
+    served.start()
+    with served.connect() as client:
+        task = client.submit(program, SHOTS)
+        wait_for_running_chunk(controller, at_least=1)
+        controller.kill()
+        controller.start()
+        result = task.result(timeout=60)
+        detail = client.task_detail(task.id)
+    states = [chunk.state for chunk in detail.chunks]
+    assert states.count(ChunkState.LOST) == 1
+    lost = detail.chunks[states.index(ChunkState.LOST)]
+    assert "doesn't know job" in lost.reason or "started anew" in lost.reason
+    assert result.shots == SHOTS == sum(result.counts.values())
+    by_mark = executed_by_mark(controller.ledger)
+    assert sum(by_mark.values()) == SHOTS
+    assert list(by_mark.values()) == [
+        chunk.shots_counted for chunk in result.chunks if chunk.shots_counted
+    ]
+
+
+def test_the_example_site_runs_on_the_stand_in(
+    make_manager: Any, make_controller: Callable[[], ControllerProcess], program: Program
+) -> None:
+    text = EXAMPLE.read_text("utf-8").replace("http://127.0.0.1:4300", make_controller().url)
+    served = make_manager(site=text.replace("[http://127.0.0.1:8082]", "{listen}"))
+    served.start()
+    with served.connect() as client:
+        result = client.submit(program, 5).result(timeout=60)
+    assert (result.shots, result.qpu) == (5, "fresnel")
