@@ -22,10 +22,13 @@ _CHECK_RABI = 2 * pi
 """rad/us: of the pulse that the quality is told with, of half a microsecond."""
 
 _DETUNING_CELL = 0.05
-"""rad/us. At the check's pulse, half a cell changes a probability by less than 1e-4."""
+"""rad/us. Half a cell changes the check's probability by less than 1e-4 near resonance, and by
+about a thousandth at 1 rad/us.
+"""
 _AMPLITUDE_CELL = 0.005
-"""Of the amplitude. At the check's pulse, half a cell changes a probability by less than 1e-4
-around the right one, and by less than 0.004 anywhere."""
+"""Of the amplitude: half a cell changes it by less than 1e-4 near the right one, and by less
+than 0.004 anywhere.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,8 +65,9 @@ class ShotTiming:
     @property
     def mean_rate_hz(self) -> float:
         """Shots a second that a usual register gets, its loading included."""
-        lost_s = 0.0 if self.loading is None else self.loading.mean_s
-        return 1.0 / (1.0 / self.shot_rate_hz + lost_s)
+        if self.loading is None:
+            return self.shot_rate_hz
+        return 1.0 / (1.0 / self.shot_rate_hz + self.loading.mean_s)
 
     def setup_of(
         self, task_before: int | None, task: int, layout_before: str | None, layout: str | None
