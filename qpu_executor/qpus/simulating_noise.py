@@ -115,13 +115,12 @@ def _realised(
     """Bitstring probabilities at the end, one mapping per realisation."""
     import pulser
 
-    pulser_simulation, state_result = import_emulator()
+    pulser_simulation, _ = import_emulator()
     samples = _as_they_are(pulser.sampler.sample(sequence), deviation)
     seen: list[dict[str, float]] = []
     noise = pulser.NoiseModel(**fluctuations.model)
     config = pulser_simulation.QutipConfig(
-        observables=[state_result(evaluation_times=[1.0])],
-        callbacks=[_at_the_end(seen, ONE_STATES[sequence.get_measurement_basis()])],
+        observables=[_at_the_end(seen, ONE_STATES[sequence.get_measurement_basis()])],
         noise_model=noise,
         n_trajectories=1,
     )
@@ -151,17 +150,28 @@ def _as_they_are(samples: Any, deviation: tuple[float, float]) -> Any:
 
 
 def _at_the_end(seen: list[dict[str, float]], one_state: str) -> Any:
-    """A callback that puts the last state's probabilities into `seen` (it is copied itself)."""
-    from pulser.backend.observable import Callback
+    """An observer that puts the last state's probabilities into `seen` (it is copied itself).
 
-    class AtTheEnd(Callback):
+    No callback, for which the emulator would stop at every nanosecond; and no `StateResult`,
+    which comes as a matrix of 4^atoms numbers where there is noise.
+    """
+    from pulser.backend.observable import AggregationMethod, Observable
+
+    class AtTheEnd(Observable):
+        @property
+        def _base_tag(self) -> str:
+            return "at_the_end"
+
         def __call__(
             self, config: Any, t: float, state: Any, hamiltonian: Any, result: Any
         ) -> None:
-            if t == 1.0:
+            if abs(t - 1.0) < 1e-6:
                 seen.append(dict(state.bitstring_probabilities(one_state=one_state)))
 
-    return AtTheEnd()
+        def apply(self, **_: Any) -> None:
+            raise NotImplementedError
+
+    return AtTheEnd(evaluation_times=[1.0], default_aggregation_method=AggregationMethod.SKIP)
 
 
 @contextmanager

@@ -32,7 +32,7 @@ def test_without_deviations_it_is_the_ideal_device():
     program = to_program(small_sequence())
     noisy = simulate_noisy(program, DEVICE, 5, STILL, IDEAL).as_dict()
     ideal = simulate(program, DEVICE, 5).as_dict()
-    assert noisy == pytest.approx(ideal, abs=1e-4)
+    assert noisy == pytest.approx(ideal, abs=1e-9)
 
 
 @pytest.mark.parametrize("detuning", [-2.0, 0.5, 3.0])
