@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: run test test-root check types lint imports bench clean
+.PHONY: run test test-emulators test-root check types lint imports bench clean
 .DEFAULT_GOAL := run
 
 $(STAMP): pyproject.toml constraints.txt
@@ -18,12 +18,19 @@ $(STAMP): pyproject.toml constraints.txt
 run: $(STAMP)
 	$(BIN)/qpu run workflows/transmitters/pipeline.yaml
 
+# One process for each core, each with whole files: fixtures of a file are shared in it.
 test: check
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered -m "not root" --ignore=tests/benchmarks
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered -n auto --dist loadfile \
+	  -m "not root and not torch" --ignore=tests/benchmarks
+
+# PyTorch is large, and Pulser loads it wherever it is installed: last, and apart.
+test-emulators: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[emu-sv,emu-mps]'
+	$(BIN)/python -m pytest -m torch
 
 # What needs root: other users' processes.
 test-root: $(STAMP)
-	$(BIN)/python -m pytest -m root
+	$(BIN)/python -m pytest -m root --ignore=tests/benchmarks
 
 check: lint types imports
 

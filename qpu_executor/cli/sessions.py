@@ -61,6 +61,9 @@ def open_session(
     think_time: Annotated[
         str | None, typer.Option("--think-time", help="Between two of its tasks: 90s, 5:00.")
     ] = None,
+    user: Annotated[
+        str | None, typer.Option("--user", help="Whose it is (services, as a Slurm prolog).")
+    ] = None,
     linger: LingerOption = None,
     contiguous: RunOption = None,
     qpu: QpuOption = None,
@@ -80,7 +83,9 @@ def open_session(
             run_s=_span(contiguous, "--contiguous"),
             qpu=qpu,
         )
-        found = client.open_session(name, key, account=account, terms=within_allocation(terms))
+        found = client.open_session(
+            name, key, account=account, terms=within_allocation(terms), user=user
+        )
     print(found.model_dump_json() if as_json else found.id)
 
 

@@ -336,13 +336,17 @@ class AsyncClient(AsyncOperating):
         *,
         account: str | None = None,
         terms: SessionTerms | None = None,
+        user: str | None = None,
     ) -> SessionOut:
         """Open a session; the same `key` gives the same session, as it was opened.
 
-        `terms`: what it says of its work, and asks. Raises RequestRefused for terms that
-        the site doesn't grant; then nothing was opened.
+        `terms`: what it says of its work, and asks. `user`: whose it is, where a service
+        opens it for them. Raises RequestRefused for terms that the site doesn't grant;
+        then nothing was opened.
         """
         body = session_request(terms or NO_TERMS, name, key or uuid4().hex, account)
+        if user is not None:
+            body = body.model_copy(update={"user": user})
         return await self._channel.call(protocol.open_session(body), SessionOut)
 
     async def keep_warm(

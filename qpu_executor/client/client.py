@@ -267,9 +267,12 @@ class Client(Operating):
         *,
         account: str | None = None,
         terms: SessionTerms | None = None,
+        user: str | None = None,
     ) -> SessionOut:
         """Open a session; the same `key` gives the same session. See AsyncClient."""
-        return self.call(self._client.open_session(name, key, account=account, terms=terms))
+        return self.call(
+            self._client.open_session(name, key, account=account, terms=terms, user=user)
+        )
 
     def keep_warm(
         self,

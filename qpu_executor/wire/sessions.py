@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AwareDatetime, Field, model_validator
 
 from qpu_executor.model.sessions import WorkShape
-from qpu_executor.wire.tasks import Answer, Request
+from qpu_executor.wire.tasks import USER_NAME, Answer, Request
 
 LONGEST_S = 366 * 86_400.0
 """More seconds than that of anything here are a typing error."""
@@ -70,6 +70,11 @@ class SessionRequest(SessionHintsFields):
         description="the same in seconds from now",
     )
     keep_warm: KeepWarmRequest | None = None
+    user: str | None = Field(
+        default=None,
+        pattern=USER_NAME,
+        description="whose it is, where a service (a Slurm prolog, say) opens it for them",
+    )
 
 
 class HoldOut(Answer):

@@ -17,6 +17,10 @@ MAX_SHOTS = 1_000_000
 """More shots than that in one task are a typing error (class limits are lower)."""
 
 
+USER_NAME = r"^[a-z_][a-z0-9_.-]{0,63}\$?$"
+"""As a name of a user of a host is written (useradd(8))."""
+
+
 class Request(BaseModel):
     """Base of what a client sends: unknown fields are errors."""
 

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from pydantic import Field
 
-from qpu_executor.wire.tasks import Answer, Request
+from qpu_executor.wire.tasks import USER_NAME, Answer, Request
 
 DAY_S = 86_400.0
 
@@ -17,7 +17,7 @@ class TokenRequest(Request):
     `roles`: `operator`, `service`. `valid_s`: seconds until it expires.
     """
 
-    user: str | None = Field(default=None, pattern=r"^[a-z_][a-z0-9_.-]{0,63}\$?$")
+    user: str | None = Field(default=None, pattern=USER_NAME)
     roles: list[str] = Field(default_factory=list, max_length=2)
     valid_s: float = Field(default=30 * DAY_S, ge=60, le=400 * DAY_S)
     note: str = Field(default="", max_length=200)

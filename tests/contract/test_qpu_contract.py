@@ -337,8 +337,8 @@ def token_file(tmp_path_factory):
     params=[
         make_fake,
         make_emulator,
-        make_emu_sv,
-        make_emu_mps,
+        pytest.param(make_emu_sv, marks=pytest.mark.torch),
+        pytest.param(make_emu_mps, marks=pytest.mark.torch),
         make_farm,
         make_simulated,
         make_remembering,

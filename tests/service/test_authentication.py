@@ -81,6 +81,28 @@ def test_token_is_another_user_who_sees_only_their_own(
                 hers.issue_token(TokenRequest())
 
 
+def test_service_opens_and_closes_sessions_for_others(
+    tokens_taken: Any, ada: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = to_program(small_sequence())
+    with tokens_taken.connect() as mine:
+        prolog = mine.issue_token(TokenRequest(user="slurm", roles=["service"])).token
+    monkeypatch.setenv("QPU_TOKEN", prolog)
+    with connect(tokens_taken.url) as service:
+        opened = service.open_session("job 77", key="slurm-77-0", user="ada")
+        assert opened.owner == "ada"
+        monkeypatch.setenv("QPU_TOKEN", ada)
+        with connect(tokens_taken.url, session=opened.id) as hers:
+            assert hers.submit(program, 10).result(timeout=60).shots == 10
+            with pytest.raises(NotAllowed, match="may not open sessions for bob"):
+                hers.open_session("job 78", user="bob")
+            assert service.close_session(opened.id).closed_at is not None
+            with pytest.raises(RequestRefused, match="is closed"):
+                hers.submit(program, 10)
+        with pytest.raises(NotAllowed, match="no operator"):
+            service.drain("emulator")
+
+
 def test_revoked_token_is_nobody_at_once(
     tokens_taken: Any, ada: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

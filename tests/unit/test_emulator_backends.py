@@ -21,6 +21,8 @@ from qpu_executor.testing.sequences import small_sequence
 SHOTS = 100_000
 REGISTER = {"c": (9.0, 9.0), "a": (0.0, 0.0), "z": (6.0, 0.0), "b": (0.0, 8.0), "q": (-6.0, -5.0)}
 
+pytestmark = pytest.mark.torch
+
 
 def state_of(program, backend, device="AnalogDevice"):
     limits = EmulationLimits(installed(), backend, max_bond_dim=64)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fastapi import APIRouter
 
+from qpu_executor.errors import NotAllowed
 from qpu_executor.manager.api.context import Asked, Context
 from qpu_executor.manager.api.views import moment, optional_instant, optional_moment
-from qpu_executor.manager.auth.caller import Role
+from qpu_executor.manager.auth.caller import Caller, Role
 from qpu_executor.manager.service.keeping_warm import KeepWarm
 from qpu_executor.manager.service.operations import Operations
 from qpu_executor.manager.service.sessions import NewSession
@@ -42,7 +45,8 @@ async def open_session(asked: Asked, body: SessionRequest) -> SessionOut:
         hints=SessionHints(body.shape, body.expected_tasks, body.think_s),
         keep_warm=None if body.keep_warm is None else _wish(body.keep_warm),
     )
-    return session_out(asked, await asked.manager.sessions.open(asked.caller, wanted))
+    caller = asked.caller if body.user is None else _for_user(asked.caller, body.user)
+    return session_out(asked, await asked.manager.sessions.open(caller, wanted, by=asked.caller))
 
 
 @router.get("/sessions")
@@ -60,8 +64,15 @@ async def session(asked: Asked, session_id: str) -> SessionOut:
 
 @router.post("/sessions/{session_id}/close")
 async def close_session(asked: Asked, session_id: str) -> SessionOut:
-    """Close a session and give back what it keeps. Its tasks go on; new ones are refused."""
-    return session_out(asked, await asked.manager.sessions.close(session_id, asked.caller))
+    """Close a session and give back what it keeps. Its tasks go on; new ones are refused.
+
+    Services may do that to anybody's.
+    """
+    caller = asked.caller
+    if caller.has(Role.SERVICE) and (found := await asked.manager.sessions.find(session_id)):
+        caller = replace(caller, name=found.owner)
+    row = await asked.manager.sessions.close(session_id, caller, by=asked.caller)
+    return session_out(asked, row)
 
 
 @router.post("/sessions/{session_id}/cancel")
@@ -115,6 +126,18 @@ def session_out(asked: Context, row: SessionRow) -> SessionOut:
         think_s=row.hints.think_s,
         holds=[_hold_out(qpu, hold) for qpu, hold in found.holds.of(row.id)],
     )
+
+
+def _for_user(service: Caller, user: str) -> Caller:
+    """The user for whom a service acts. Raises NotAllowed for anybody who is no service."""
+    if user != service.name and not service.has(Role.SERVICE):
+        raise NotAllowed(
+            f"{service.name} may not open sessions for {user}",
+            where="user",
+            expected="a caller with the role `service`",
+            next_step="ask the site's operators",
+        )
+    return replace(service, name=user, uid=None, roles=frozenset())
 
 
 def _hold_out(qpu: str, hold: WarmHold) -> HoldOut:

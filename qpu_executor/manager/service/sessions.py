@@ -65,8 +65,12 @@ class Sessions:
         self._live = live
         self._open = {session.id: session for session in already_open}
 
-    async def open(self, caller: Caller, wanted: NewSession) -> SessionRow:
+    async def open(
+        self, caller: Caller, wanted: NewSession, by: Caller | None = None
+    ) -> SessionRow:
         """Open a session, or find the open one of this caller with the same key, as it is.
+
+        `by`: who opens it for the caller, if that is somebody else; on record.
 
         Raises RequestRefused for an end that is past, or a hold that the site doesn't grant.
         """
@@ -103,19 +107,21 @@ class Sessions:
             )
             self._open[session.id] = session
             ledger.changes.append(AddSession(session))
+            _record(ledger, now, "SessionOpenedFor", session, by)
             if wish is not None and qpu is not None:
                 self.holds.decide(session, wish, qpu, ledger, now)
             return session
 
         return await self._loop.run(add)
 
-    async def close(self, session_id: str, caller: Caller) -> SessionRow:
+    async def close(self, session_id: str, caller: Caller, by: Caller | None = None) -> SessionRow:
         """Close a session, and give back what it keeps; its tasks go on. Twice is once."""
         session = await self.get(session_id, caller)
 
         def close(ledger: Ledger, now: Instant) -> None:
             if self._open.pop(session_id, None) is not None:
                 ledger.changes.append(CloseSession(session_id, now))
+                _record(ledger, now, "SessionClosedFor", session, by)
                 self.holds.drop(session, ledger, now)
 
         await self._loop.run(close)
@@ -162,3 +168,12 @@ class Sessions:
             if key is not None and (found.owner, found.key) == (caller.name, key):
                 return found
         return None
+
+
+def _record(
+    ledger: Ledger, now: Instant, what: str, session: SessionRow, by: Caller | None
+) -> None:
+    """Note what a service did for somebody."""
+    if by is not None and by.name != session.owner:
+        who = {"who": by.name, "uid": by.uid, "how": by.how}
+        ledger.record(what, {**who, "session": session.id, "user": session.owner}, now)
