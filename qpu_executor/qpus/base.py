@@ -73,7 +73,8 @@ class CalibrationStatus:
 
     `epoch`: that of shots taken now (None: unknown); `since`: when it began, which is
     the end of a calibration. `running`: one is going on now. `due_at`: when the next one
-    is due (None: nobody knows). `quality`: a figure of merit, 0 to 1, at the epoch's start.
+    is due (None: nobody knows). `quality`: a figure of merit, 0 to 1, as measured last: a QPU
+    that measures it between calibrations reports the changes, any other the epoch's start.
     """
 
     epoch: str | None

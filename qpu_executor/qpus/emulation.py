@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from qpu_executor.errors import PluginRefused, ProgramRefused
 from qpu_executor.programs.devices import device_json
@@ -26,6 +26,9 @@ from qpu_executor.qpus.emulator_choice import EmulationLimits, choose
 from qpu_executor.qpus.emulator_settings import EmulatorSettings
 from qpu_executor.qpus.shared_runs import SharedRuns
 from qpu_executor.qpus.workers import WorkerDiedError, WorkerPool, Workers, WorkerTimeoutError
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Emulation:
@@ -161,16 +164,23 @@ class Emulation:
         """The counts of shots `first_shot .. first_shot + shots - 1`."""
         return await asyncio.to_thread(draw, state, seed=seed, first_shot=first_shot, shots=shots)
 
-    async def _simulated(self, program: Program) -> FinalState:
+    async def in_worker(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """`function(*args)` in one of the workers; raises what it raises.
+
+        Raises ProgramRefused if it takes longer than one emulation may.
+        """
         longest = self._settings.max_run_s
         try:
-            return await self._pool.run(emulate, longest, program, self.device_json, self._limits)
+            return await self._pool.run(function, longest, *args, **kwargs)
         except WorkerTimeoutError:
             raise ProgramRefused(
                 f"the emulation took longer than {longest:g} s",
                 rule="emulator_time",
                 next_step="use fewer atoms or a shorter sequence, or another QPU (`qpu info`)",
             ) from None
+
+    async def _simulated(self, program: Program) -> FinalState:
+        return await self.in_worker(emulate, program, self.device_json, self._limits)
 
     async def _warm_up(self) -> None:
         # A worker that can't import the emulator says so in the first chunk's outcome.

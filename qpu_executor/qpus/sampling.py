@@ -7,6 +7,7 @@ order and on however many workers those run.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,17 +51,26 @@ class Distribution:
 
 def sample(distribution: Distribution, *, seed: int, first_shot: int, shots: int) -> Counter[str]:
     """The counts of shots `first_shot .. first_shot + shots - 1`."""
-    weights: npt.NDArray[np.float64] = np.frombuffer(distribution.probabilities)
-    edges = np.cumsum(weights)
-    edges /= edges[-1]
-    seen = np.zeros(len(weights), dtype=np.int64)
-    for start in range(first_shot, first_shot + shots, _BLOCK):
-        number = min(_BLOCK, first_shot + shots - start)
-        drawn = np.searchsorted(edges, _uniform(seed, start, number), side="right")
-        seen += np.bincount(drawn, minlength=len(weights))
+    number = len(distribution.probabilities) // 8
+    seen = np.zeros(number, dtype=np.int64)
+    for _, drawn in sampled_blocks(distribution, seed=seed, first_shot=first_shot, shots=shots):
+        seen += np.bincount(drawn, minlength=number)
     return Counter(
         {distribution._bitstring(i): int(seen[i]) for i in np.flatnonzero(seen).tolist()}
     )
+
+
+def sampled_blocks(
+    distribution: Distribution, *, seed: int, first_shot: int, shots: int
+) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
+    """The same shots, one by one: the number of a block's first shot, and the place of each
+    shot's bitstring in the distribution (int64, shape (shots of the block,)).
+    """
+    edges = np.cumsum(np.frombuffer(distribution.probabilities))
+    edges /= edges[-1]
+    for start in range(first_shot, first_shot + shots, _BLOCK):
+        number = min(_BLOCK, first_shot + shots - start)
+        yield start, np.searchsorted(edges, _uniform(seed, start, number), side="right")
 
 
 def _uniform(seed: int, first_shot: int, shots: int) -> npt.NDArray[np.float64]:

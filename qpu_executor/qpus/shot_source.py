@@ -41,6 +41,11 @@ class ShotSource(Protocol):
         """Counts of these shots."""
 
 
+def atoms_of(program: Program) -> int:
+    """How many atoms a program's register has; 0 where it doesn't say."""
+    return len(json.loads(program.content).get("register") or ())
+
+
 def layout_of(program: Program) -> str:
     """Names what has to be set up before a program's first shot: its traps, else its atoms."""
     found = json.loads(program.content)

@@ -36,8 +36,10 @@ from qpu_executor.qpus.emulating import FinalState
 from qpu_executor.qpus.emulation import Emulation
 from qpu_executor.qpus.running import RunningChunks
 from qpu_executor.qpus.shot_source import ShotSource, layout_of
+from qpu_executor.qpus.simulated_counts import ChunkCounts
 from qpu_executor.qpus.simulated_machine import Machine
 from qpu_executor.qpus.simulated_memory import MachineFile, MachineState, SimulatedChunk
+from qpu_executor.qpus.simulated_noise import NoisyShots, NoisySource
 from qpu_executor.qpus.simulated_settings import SimulatedSettings
 
 log = logging.getLogger(__name__)
@@ -46,16 +48,29 @@ log = logging.getLogger(__name__)
 def build(name: str, settings: Mapping[str, Any]) -> SimulatedQpu:
     """The entry point. Raises ConfigError for settings that it doesn't know."""
     found = SimulatedSettings.read(name, settings)
-    return SimulatedQpu(name, found, Emulation(name, found.emulator))
+    emulation, noisy = Emulation(name, found.emulator), None
+    if found.noise is not None:
+        limits = {"max_atoms": found.emulator.max_atoms, "cache_mb": found.emulator.cache_mb}
+        noisy = NoisyShots(emulation, found.noise.fluctuations, **limits)
+    return SimulatedQpu(name, found, emulation, noisy)
 
 
 class SimulatedQpu:
-    """See the module. One chunk at a time; `source` gives the counts."""
+    """See the module. One chunk at a time; `source` gives the counts, and `noisy` those of a
+    QPU that is off its settings, where there is noise.
+    """
 
-    def __init__(self, name: str, settings: SimulatedSettings, source: ShotSource) -> None:
+    def __init__(
+        self,
+        name: str,
+        settings: SimulatedSettings,
+        source: ShotSource,
+        noisy: NoisySource | None = None,
+    ) -> None:
         self._name = name
         self._settings = settings
         self._source = source
+        self._counts = ChunkCounts(source, noisy)
         self._chunks = RunningChunks()
         self._work: dict[ChunkId, asyncio.Task[None]] = {}
         self._cuts: dict[ChunkId, asyncio.Event] = {}
@@ -76,11 +91,12 @@ class SimulatedQpu:
             kinds=frozenset({PULSER}),
             slots=1,
             max_chunk_shots=self._source.device.get("max_runs"),
-            shot_rate_hz=timing.shot_rate_hz,
+            shot_rate_hz=timing.mean_rate_hz,
             can_ask=True,
             partial_results=self._settings.partial_results,
             emulated=True,
-            seeded=True,
+            # With noise, counts follow from when they were taken, too.
+            seeded=self._settings.noise is None,
             setup_s=timing.setup_s,
             switch_s=timing.switch_s,
             layout_s=timing.layout_s,
@@ -197,7 +213,7 @@ class SimulatedQpu:
 
     async def _run(self, machine: Machine, clock: Clock, chunk: SimulatedChunk) -> None:
         """The shots' time passes while the emulator works; a slow emulator is waited for."""
-        preparing = asyncio.ensure_future(self._source.prepare(chunk.program))
+        preparing = asyncio.ensure_future(self._counts.prepare(chunk))
         try:
             if chunk.end is None:
                 await self._pass_time(machine, clock, chunk, preparing)
@@ -241,12 +257,7 @@ class SimulatedQpu:
         if not chunk.end.taken and not _failed(preparing):
             return self._outcome(machine, clock, chunk)
         try:
-            counts = await self._source.draw(
-                await preparing,
-                seed=chunk.seed,
-                first_shot=chunk.first_shot,
-                shots=chunk.end.taken,
-            )
+            counts = await self._counts.draw(await preparing, chunk, chunk.end.taken)
         except ProgramError as refusal:
             return self._outcome(
                 machine, clock, chunk, kind=OutcomeKind.REFUSED, message=str(refusal)

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import floor
 
+_REASON = "a breakdown"
+
 
 @dataclass(frozen=True, slots=True)
 class Closing:
@@ -45,12 +47,26 @@ class PlannedClosing:
 
 
 class Breakdowns:
-    """Seeded breakdowns: `mean_between_s` of work on average, then `repair_s` of repair."""
+    """Seeded breakdowns: `mean_between_s` of work on average, then `repair_s` of repair.
 
-    def __init__(self, mean_between_s: float, repair_s: float, seed: int = 0) -> None:
+    `repair_s`: always that, or evenly spread between two. `reason`: in words; breakdowns for
+    different reasons are drawn independently.
+    """
+
+    def __init__(
+        self,
+        mean_between_s: float,
+        repair_s: float | tuple[float, float],
+        seed: int = 0,
+        reason: str = _REASON,
+    ) -> None:
         self._mean_between_s = mean_between_s
-        self._repair_s = repair_s
-        self._random = random.Random(f"{seed}/breakdowns")  # noqa: S311  (no secret)
+        self._repair_s = repair_s if isinstance(repair_s, tuple) else (repair_s, repair_s)
+        self._reason = reason
+        stream = "breakdowns" if reason == _REASON else reason
+        self._random = random.Random(f"{seed}/{stream}")  # noqa: S311  (no secret)
+        self._repairs = random.Random(f"{seed}/{stream}/repairs")  # noqa: S311
+        self._starts_s: list[float] = []
         self._ends_s: list[float] = []
 
     def next_at(self, at_s: float) -> Closing:
@@ -58,16 +74,22 @@ class Breakdowns:
         while not self._ends_s or self._ends_s[-1] <= at_s:
             begin_s = self._ends_s[-1] if self._ends_s else 0.0
             worked_s = self._random.expovariate(1.0 / self._mean_between_s)
-            self._ends_s.append(begin_s + worked_s + self._repair_s)
-        ends_s = self._ends_s[bisect_right(self._ends_s, at_s)]
-        return Closing(ends_s - self._repair_s, ends_s, False, "a breakdown")
+            self._starts_s.append(begin_s + worked_s)
+            self._ends_s.append(begin_s + worked_s + self._repairs.uniform(*self._repair_s))
+        n = bisect_right(self._ends_s, at_s)
+        return Closing(self._starts_s[n], self._ends_s[n], False, self._reason)
 
 
 class Downtime:
     """All closings of a QPU."""
 
-    def __init__(self, planned: Sequence[PlannedClosing], breakdowns: Breakdowns | None) -> None:
-        self._sources: list[PlannedClosing | Breakdowns] = [*planned]
+    def __init__(
+        self,
+        planned: Sequence[PlannedClosing],
+        breakdowns: Breakdowns | None,
+        outages: Sequence[Breakdowns] = (),
+    ) -> None:
+        self._sources: list[PlannedClosing | Breakdowns] = [*planned, *outages]
         if breakdowns is not None:
             self._sources.append(breakdowns)
 

@@ -19,9 +19,12 @@ from qpu_executor.qpus.base import (
     Health,
     OutcomeKind,
 )
+from qpu_executor.qpus.shot_source import atoms_of
 from qpu_executor.qpus.simulated_downtime import Closing
+from qpu_executor.qpus.simulated_drift import CalibrationDrift, Deviations
 from qpu_executor.qpus.simulated_memory import ChunkEnd, MachineState, SimulatedChunk
 from qpu_executor.qpus.simulated_settings import SimulatedSettings
+from qpu_executor.qpus.simulated_timing import ShotTimes
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -33,6 +36,8 @@ class Machine:
         self.state = state
         self._name = name
         self._settings = settings
+        noise = settings.noise
+        self._drift = None if noise is None else CalibrationDrift(noise.drift, settings.timing.seed)
 
     @property
     def occupied_by(self) -> SimulatedChunk | None:
@@ -42,7 +47,7 @@ class Machine:
     def health(self, now: Instant) -> Health:
         """Whether a chunk would be taken now; `until`: when that is expected to change."""
         self._advance(now)
-        state, calibration = self.state, self._calibration()
+        state, calibration = self.state, self._calibration(now)
         closing = self._closing_at(now)
         if closing is not None and self._instant(closing.starts_s) <= now:
             until = self._instant(closing.ends_s)
@@ -70,6 +75,8 @@ class Machine:
             accepted_at=now,
             setup_s=self._settings.timing.setup_of(state.last_task, task, state.layout, layout),
             epoch=self._epoch_name(),
+            atoms=atoms_of(order.program),
+            deviations=self._deviations(now),
         )
         state.chunks[chunk.id] = chunk
         state.last_task = task
@@ -77,17 +84,31 @@ class Machine:
         return chunk
 
     def planned_end(self, chunk: SimulatedChunk) -> ChunkEnd:
-        """How the chunk ends if nobody stops it: with all its shots, unless the QPU closes."""
-        times = self._settings.timing.shots_of(chunk.id, chunk.shots)
-        done_at = chunk.accepted_at + _us(chunk.setup_s + times.total_s)
+        """How the chunk ends if nobody stops it: with all its shots, unless the QPU closes,
+        can't load a register, or fails.
+        """
+        undisturbed = self._undisturbed_end(chunk)
         closing = self._closing_at(chunk.accepted_at)
-        if closing is None or (at := self._instant(closing.starts_s)) >= done_at:
-            return ChunkEnd(OutcomeKind.FINISHED, done_at, chunk.shots)
+        if closing is None or (at := self._instant(closing.starts_s)) >= undisturbed.at:
+            return undisturbed
         at = max(at, chunk.accepted_at)
         if closing.planned:
             message = f"the QPU closed for {closing.reason}"
             return ChunkEnd(OutcomeKind.STOPPED, at, self._partial(chunk, at), message)
         return ChunkEnd(OutcomeKind.FAULT, at, 0, f"{closing.reason} of the QPU")
+
+    def _undisturbed_end(self, chunk: SimulatedChunk) -> ChunkEnd:
+        """How it ends if the QPU doesn't close."""
+        times = self._times(chunk)
+        done_at = chunk.accepted_at + _us(chunk.setup_s + times.total_s)
+        fails_after = self._settings.chunk_faults.fails_after(chunk.id)
+        if fails_after is not None:
+            at = chunk.accepted_at + _us(fails_after * (chunk.setup_s + times.total_s))
+            return ChunkEnd(OutcomeKind.FAULT, at, 0, "the QPU failed during the chunk")
+        if not times.loaded:
+            message = f"the register of {chunk.atoms} atoms couldn't be loaded"
+            return ChunkEnd(OutcomeKind.FAULT, done_at, 0, message)
+        return ChunkEnd(OutcomeKind.FINISHED, done_at, chunk.shots)
 
     def stopped_end(self, chunk: SimulatedChunk, now: Instant) -> ChunkEnd:
         """How the chunk ends if it is stopped now."""
@@ -167,16 +188,35 @@ class Machine:
             return None
         return self.state.epoch_since + _us(plan.due_after_s(self.state.epoch))
 
-    def _calibration(self) -> CalibrationStatus:
-        state, plan = self.state, self._settings.calibration
+    def _calibration(self, now: Instant) -> CalibrationStatus:
+        state = self.state
         if state.calibrating_until is not None:
             return CalibrationStatus(None, running=True)
         return CalibrationStatus(
             self._epoch_name(),
             since=state.epoch_since,
             due_at=self._due_at(),
-            quality=None if plan is None else plan.quality_of(state.epoch),
+            quality=self._quality(now),
         )
+
+    def _quality(self, now: Instant) -> float | None:
+        """As it was when the QPU last measured it, which it does at every new epoch."""
+        plan, noise = self._settings.calibration, self._settings.noise
+        if noise is None:
+            return None if plan is None else plan.quality_of(self.state.epoch)
+        since = self.state.epoch_since
+        passed = (now - since) // _us(noise.check_every_s)
+        measured = self._deviations(since + passed * _us(noise.check_every_s))
+        return None if measured is None else round(measured.quality, 3)
+
+    def _deviations(self, at: Instant) -> Deviations | None:
+        """What the machine is off by in the epoch of now; None without noise."""
+        if self._drift is None:
+            return None
+        return self._drift.at(self.state.epoch, (at - self.state.epoch_since) / MICROSECONDS)
+
+    def _times(self, chunk: SimulatedChunk) -> ShotTimes:
+        return self._settings.timing.shots_of(chunk.id, chunk.shots, chunk.atoms)
 
     def _epoch_name(self) -> str:
         began = _EPOCH + timedelta(microseconds=self.state.epoch_since)
@@ -186,7 +226,7 @@ class Machine:
         if not self._settings.partial_results:
             return 0
         elapsed_s = (at - chunk.accepted_at) / MICROSECONDS - chunk.setup_s
-        return self._settings.timing.shots_of(chunk.id, chunk.shots).taken_by(elapsed_s)
+        return self._times(chunk).taken_by(elapsed_s)
 
     # -- instants, and seconds since the machine was first opened ---------------------
 

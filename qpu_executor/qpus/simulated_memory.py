@@ -21,6 +21,7 @@ from qpu_executor.errors import StoreError
 from qpu_executor.model.values import ChunkId, Instant
 from qpu_executor.programs.program import Program
 from qpu_executor.qpus.base import ChunkOutcome, OutcomeKind
+from qpu_executor.qpus.simulated_drift import Deviations
 
 FORMAT = 1
 _REMEMBERED = 8
@@ -42,6 +43,7 @@ class SimulatedChunk:
     """A chunk without an outcome yet. `setup_s`: before its first shot.
 
     `end`: None while it occupies the QPU; afterwards its counts are being read out.
+    `atoms`: of its register. `deviations`: of the QPU when it began (None: without noise).
     """
 
     id: ChunkId
@@ -53,6 +55,8 @@ class SimulatedChunk:
     setup_s: float
     epoch: str
     end: ChunkEnd | None = None
+    atoms: int = 0
+    deviations: Deviations | None = None
 
 
 @dataclass(slots=True)
@@ -146,6 +150,7 @@ def _chunk_document(chunk: SimulatedChunk) -> dict[str, Any]:
         "id": str(chunk.id),
         "program": [chunk.program.kind, chunk.program.content],
         "end": None if end is None else {**asdict(end), "kind": end.kind.value},
+        "deviations": None if chunk.deviations is None else asdict(chunk.deviations),
     }
 
 
@@ -169,6 +174,8 @@ def _from_document(document: Mapping[str, Any]) -> MachineState:
                 "id": ChunkId.parse(one["id"]),
                 "program": Program(*one["program"]),
                 "end": _end(one["end"]),
+                # Not there in what was written before machines had noise.
+                "deviations": None if not (found := one.get("deviations")) else Deviations(**found),
             }
         )
         state.chunks[chunk.id] = chunk

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from qpu_executor.errors import ConfigError
 from qpu_executor.nearest import did_you_mean
@@ -14,9 +14,18 @@ from qpu_executor.qpus.emulator_backends import Backend
 from qpu_executor.qpus.emulator_settings import AUTO, EmulatorSettings
 from qpu_executor.qpus.simulated_calibration import SimulatedCalibration
 from qpu_executor.qpus.simulated_downtime import Breakdowns, Downtime, PlannedClosing
+from qpu_executor.qpus.simulated_faults import NO_FAULTS, ChunkFaults
+from qpu_executor.qpus.simulated_noise import SimulatedNoise
 from qpu_executor.qpus.simulated_timing import ShotTiming
+from qpu_executor.qpus.simulated_troubles import (
+    MODELS,
+    FaultSettings,
+    LoadingSettings,
+    NoiseSettings,
+    Part,
+    Seconds,
+)
 
-Seconds = Annotated[float, Field(gt=0, le=1e8, allow_inf_nan=False)]
 Overhead = Annotated[float, Field(ge=0, le=1e5, allow_inf_nan=False)]
 Merit = Annotated[float, Field(ge=0, le=1)]
 
@@ -25,11 +34,7 @@ _ONE_EMULATOR = {"backend": Backend.QUTIP.value}
 """A machine's results name all that made them, so its emulator is known from the start."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class _Closed(_Part):
+class _Closed(Part):
     after_s: Annotated[float, Field(ge=0, le=1e9)]
     length_s: Seconds
     every_s: Seconds | None = None
@@ -42,12 +47,12 @@ class _Closed(_Part):
         return self
 
 
-class _Breakdowns(_Part):
+class _Breakdowns(Part):
     mean_between_s: Seconds
     repair_s: Seconds
 
 
-class _Calibration(_Part):
+class _Calibration(Part):
     by: Literal["device", "manager"] = "device"
     every_s: Seconds | tuple[Seconds, Seconds]
     length_s: Seconds | tuple[Seconds, Seconds]
@@ -62,7 +67,7 @@ class _Calibration(_Part):
         return self
 
 
-class _Simulated(_Part):
+class _Simulated(Part):
     """The keys beyond those of an emulator."""
 
     shot_rate_hz: Annotated[float, Field(ge=0.01, le=1000)] = 1.0
@@ -76,6 +81,18 @@ class _Simulated(_Part):
     closed: tuple[_Closed, ...] = ()
     breakdowns: _Breakdowns | None = None
     calibration: _Calibration | None = None
+    loading: LoadingSettings | None = None
+    noise: NoiseSettings = NoiseSettings()
+    faults: FaultSettings = FaultSettings()
+
+    @model_validator(mode="after")
+    def _one_quality(self) -> Self:
+        plan = self.calibration
+        if plan and "quality" in plan.model_fields_set and self.noise.noise(self.seed):
+            raise ValueError(
+                "calibration.quality and noise together: with noise, the quality is measured"
+            )
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +101,7 @@ class SimulatedSettings:
 
     `emulator`: where the counts come from. `partial_results`: a stopped chunk gives
     the shots that it took. `remembers`: chunks and calibrations survive the manager's
-    process, in a file.
+    process, in a file. `noise`: None for counts without any. `chunk_faults`: of single chunks.
     """
 
     emulator: EmulatorSettings
@@ -93,6 +110,8 @@ class SimulatedSettings:
     calibration: SimulatedCalibration | None = None
     partial_results: bool = False
     remembers: bool = False
+    noise: SimulatedNoise | None = None
+    chunk_faults: ChunkFaults = NO_FAULTS
 
     @classmethod
     def read(cls, name: str, given: Mapping[str, Any]) -> SimulatedSettings:
@@ -111,6 +130,7 @@ class SimulatedSettings:
             found = _Simulated.model_validate(rest)
         except ValidationError as error:
             raise _wrong(name, error, [*of_emulator, *_Simulated.model_fields]) from None
+        _keep_noise_with_qutip(name, found, emulator)
         return cls(
             emulator=EmulatorSettings.read(name, {"workers": 1, **_ONE_EMULATOR, **emulator}),
             timing=ShotTiming(
@@ -120,11 +140,24 @@ class SimulatedSettings:
                 found.switch_s,
                 found.layout_s,
                 found.seed,
+                None if found.loading is None else found.loading.loading(found.seed),
             ),
             downtime=_downtime(found),
             calibration=_calibration(found),
             partial_results=found.partial_results,
             remembers=found.memory == "file",
+            noise=found.noise.noise(found.seed),
+            chunk_faults=found.faults.chunk_faults(found.seed),
+        )
+
+
+def _keep_noise_with_qutip(name: str, found: _Simulated, emulator: Mapping[str, Any]) -> None:
+    backend = emulator.get("backend", Backend.QUTIP.value)
+    if backend != Backend.QUTIP.value and found.noise.noise(found.seed) is not None:
+        raise ConfigError(
+            f"{backend} here has no noise",
+            where=f"qpus.{name}.backend",
+            expected=f"{Backend.QUTIP.value}, or noise: none",
         )
 
 
@@ -138,6 +171,7 @@ def _downtime(found: _Simulated) -> Downtime:
         None
         if breakdowns is None
         else Breakdowns(breakdowns.mean_between_s, breakdowns.repair_s, found.seed),
+        [one.source(found.seed) for one in found.faults.outages()],
     )
 
 
@@ -174,7 +208,7 @@ def _wrong(name: str, error: ValidationError, known: list[str]) -> ConfigError:
 
 def _path(location: tuple[int | str, ...], *, unknown_key: bool) -> list[int | str]:
     """Where in the file: without the names of the types that pydantic tried on the way."""
-    models = (_Simulated, _Closed, _Breakdowns, _Calibration)
+    models: tuple[type[BaseModel], ...] = (_Simulated, _Closed, _Breakdowns, _Calibration, *MODELS)
     keys = {key for model in models for key in model.model_fields}
     if unknown_key:
         keys.add(str(location[-1]))

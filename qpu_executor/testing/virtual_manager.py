@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -97,10 +97,24 @@ class _CoinChecker(ProgramChecker):
         return ProgramFacts(1, 0, str(json.loads(program.content)["layout"]), ("q0",))
 
 
-class VirtualManager:
-    """`settings`: a site whose QPUs are all of kind `simulated-qpu`; `policy`: its rules."""
+def coin_qpu(name: str, settings: SimulatedSettings) -> SimulatedQpu:
+    """A QPU whose shots are coins."""
+    return SimulatedQpu(name, settings, CoinSource())
 
-    def __init__(self, settings: SiteSettings, policy: SitePolicy, directory: Path) -> None:
+
+class VirtualManager:
+    """`settings`: a site whose QPUs are all of kind `simulated-qpu`; `policy`: its rules.
+
+    `make_qpu`: builds a QPU from its settings; what it does takes no real time.
+    """
+
+    def __init__(
+        self,
+        settings: SiteSettings,
+        policy: SitePolicy,
+        directory: Path,
+        make_qpu: Callable[[str, SimulatedSettings], SimulatedQpu] = coin_qpu,
+    ) -> None:
         self.clock = VirtualClock(START_AT)
         self.store_file = directory / "store.sqlite"
         self._store = SqlStore(self.store_file)
@@ -109,9 +123,7 @@ class VirtualManager:
             Qpu(
                 name,
                 one.kind,
-                SimulatedQpu(
-                    name, SimulatedSettings.read(name, one.adapter_settings()), CoinSource()
-                ),
+                make_qpu(name, SimulatedSettings.read(name, one.adapter_settings())),
                 rules=one.site_rules(),
             )
             for name, one in settings.qpus.items()

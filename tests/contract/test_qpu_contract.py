@@ -124,7 +124,7 @@ def farm_url() -> Iterator[str]:
         yield farm.url
 
 
-def make_simulated(memory: str = "none") -> Subject:
+def make_simulated(memory: str = "none", **troubles: object) -> Subject:
     def program(**settings: object) -> Program:
         return to_program(small_sequence(**settings))
 
@@ -133,6 +133,7 @@ def make_simulated(memory: str = "none") -> Subject:
         "partial_results": True,
         "memory": memory,
         "calibration": {"by": "manager", "every_s": 3600, "length_s": 60},
+        **troubles,
     }
     return Subject(
         build_simulated("sim", settings),
@@ -146,6 +147,13 @@ def make_simulated(memory: str = "none") -> Subject:
 
 def make_remembering() -> Subject:
     return make_simulated(memory="file")
+
+
+def make_noisy() -> Subject:
+    loading = {"retry_s": 0.01, "atom_success": 0.99}
+    noise = {"preset": "rough", "realisations": 2}
+    faults = {"preset": "gentle", "chunk": 0}
+    return make_simulated(memory="file", loading=loading, noise=noise, faults=faults)
 
 
 @pytest.fixture(scope="module")
@@ -334,6 +342,7 @@ def token_file(tmp_path_factory):
         make_farm,
         make_simulated,
         make_remembering,
+        make_noisy,
         make_controlled,
         *BEHIND_THE_STAND_IN,
     ],
@@ -345,6 +354,7 @@ def token_file(tmp_path_factory):
         "emulator-farm",
         "simulated-qpu",
         "simulated-qpu-with-memory",
+        "noisy-machine",
         "pasqal-controller",
         "pasqal-cloud",
         "qrmi-pasqal-cloud",

@@ -4,6 +4,7 @@ from qpu_executor.manager.service.qpu_news import health_events, reported_state
 from qpu_executor.model.events import (
     CalibrationDue,
     CalibrationEnded,
+    CalibrationReported,
     CalibrationStarted,
     QpuReported,
 )
@@ -68,3 +69,11 @@ def test_a_breakdown_during_a_calibration_is_told_when_it_is_over():
         CalibrationEnded("q", "e1", 130, 0.95),
         CalibrationDue("q", "the QPU says so", 300),
     ]
+
+
+def test_a_quality_that_changes_within_an_epoch_is_reported():
+    worse = replace(CALIBRATED, calibration=replace(FIRST, quality=0.85))
+    assert health_events("q", CALIBRATED, worse) == [CalibrationReported("q", "quality", 0.85)]
+    unknown = replace(CALIBRATED, calibration=replace(FIRST, quality=None))
+    assert health_events("q", CALIBRATED, unknown) == []
+    assert health_events("q", CALIBRATING, worse)[0] == CalibrationEnded("q", "e0", 5, 0.85)

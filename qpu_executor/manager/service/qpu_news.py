@@ -9,11 +9,13 @@ from __future__ import annotations
 from qpu_executor.model.events import (
     CalibrationDue,
     CalibrationEnded,
+    CalibrationReported,
     CalibrationStarted,
     Event,
     QpuReported,
 )
 from qpu_executor.model.states import QpuState
+from qpu_executor.model.timing import QUALITY
 from qpu_executor.qpus.base import CalibrationStatus, Health
 
 
@@ -45,6 +47,8 @@ def _calibration_events(
     if before is None or before.running or before.epoch != after.epoch:
         events.append(CalibrationEnded(qpu, after.epoch, after.since, after.quality))
         before = None
+    elif after.quality is not None and after.quality != before.quality:
+        events.append(CalibrationReported(qpu, QUALITY, after.quality))
     if after.due_at is not None and (before is None or before.due_at != after.due_at):
         events.append(CalibrationDue(qpu, "the QPU says so", after.due_at))
     return events
