@@ -20,6 +20,7 @@ from qpu_executor.errors import (
     ManagerUnreachable,
     ProgramRefused,
     QpuExecutorError,
+    RequestRefused,
     TaskFailed,
     error_types,
 )
@@ -111,4 +112,18 @@ def foreign(reply: Reply, url: str) -> ManagerUnreachable:
         f"what answers at {url} is no QPU manager of a version that this client knows ({seen})",
         where=url,
         next_step="check QPU_MANAGER or the address, and that no proxy stands in between",
+    )
+
+
+def refusal_of(invalid: ValidationError, where: str) -> RequestRefused:
+    """What a request's own checks say is wrong, as the manager would refuse it."""
+    first = invalid.errors()[0]
+    field = ".".join(str(part) for part in first["loc"])
+    said = first["msg"].removeprefix("Value error, ")
+    if not field:
+        return RequestRefused(said, where=where)
+    return RequestRefused(
+        f"{field}={first['input']!r} is not possible",
+        where=where,
+        expected=said.removeprefix("Input should be ").removeprefix("expected "),
     )
