@@ -24,10 +24,14 @@ from qpu_executor.errors import (
     TaskFailed,
     error_types,
 )
+from qpu_executor.nearest import did_you_mean
+from qpu_executor.wire.tasks import DependencyIn, NeedsIn
 
 M = TypeVar("M", bound=BaseModel)
 
 BUSY = frozenset({429, 503})
+_NESTED = (*NeedsIn.model_fields, *DependencyIn.model_fields)
+"""Names that a task's options hold within."""
 PROBLEM = "application/problem+json"
 
 
@@ -119,6 +123,9 @@ def refusal_of(invalid: ValidationError, where: str) -> RequestRefused:
     """What a request's own checks say is wrong, as the manager would refuse it."""
     first = invalid.errors()[0]
     field = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        hint = did_you_mean(str(first["loc"][-1]), _NESTED)
+        return RequestRefused(f"{field}: unknown name{hint}", where=where)
     said = first["msg"].removeprefix("Value error, ")
     if not field:
         return RequestRefused(said, where=where)

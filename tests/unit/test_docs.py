@@ -18,7 +18,7 @@ from qpu_executor.errors import error_types
 from qpu_executor.manager.api import events, policy, sessions, site, tasks
 from qpu_executor.model.states import ChunkState, QpuState, TaskState, WaitReason
 from qpu_executor.pipelines.document import Document, SessionWishes, Step, load
-from qpu_executor.pipelines.profiles import Classical, Profile, load_profile
+from qpu_executor.pipelines.profiles import Classical, Profile, TaskDefaults, load_profile
 from qpu_executor.qpus.emulator_settings import EmulatorSettings
 from qpu_executor.qpus.job_service_settings import JobServiceSettings
 from qpu_executor.qpus.pasqal_cloud_settings import PasqalCloudSettings
@@ -170,7 +170,7 @@ def test_python_in_the_docs_compiles_and_imports_what_there_is() -> None:
 
 
 def test_every_key_of_a_pipeline_and_a_profile_is_explained() -> None:
-    models = (Document, SessionWishes, KeepWarmRequest, Step, Profile, Classical)
+    models = (Document, SessionWishes, KeepWarmRequest, Step, Profile, Classical, TaskDefaults)
     keys = {field.alias or name for model in models for name, field in model.model_fields.items()}
     assert keys - words_in_code("pipelines.md") == set()
 
