@@ -36,6 +36,7 @@ PAGES = [
     ROOT / "CHANGELOG.md",
     *sorted(DOCS.glob("*.md")),
     *sorted(DOCS.glob("qpus/*.md")),
+    *sorted(DOCS.glob("policies/*.md")),
 ]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
