@@ -21,7 +21,9 @@ from qpu_executor.cli.wishes import (
     DependsOption,
     MaxAgeOption,
     OnRecalibrationOption,
+    PathTimeOption,
     QualityOption,
+    ShotTimeOption,
     StopOption,
     TimeLimitOption,
     wishes,
@@ -65,6 +67,9 @@ def submit(
     stop_when: StopOption = None,
     device: DeviceOption = None,
     require: RequireOption = None,
+    account: Annotated[str | None, typer.Option(help="Whom it is charged to.")] = None,
+    shot_time: ShotTimeOption = None,
+    path_time: PathTimeOption = None,
     test_only: Annotated[
         bool, typer.Option("--test-only", help="Say what would become of it; submit nothing.")
     ] = False,
@@ -88,6 +93,7 @@ def submit(
             device=device,
             require=requirements(require),
             session=session,
+            account=account,
             **wishes(
                 lambda: managers_now(client),
                 begin=begin,
@@ -98,6 +104,8 @@ def submit(
                 max_calibration_age=max_calibration_age,
                 min_quality=min_quality,
                 stop_when=stop_when,
+                shot_time=shot_time,
+                path_time=path_time,
             ),
         )
         if test_only:

@@ -52,6 +52,15 @@ QualityOption = Annotated[
     float | None,
     typer.Option("--min-quality", help="Least quality that the QPU has to have reported."),
 ]
+ShotTimeOption = Annotated[
+    float | None, typer.Option("--shot-time", help="Expected seconds a shot.")
+]
+PathTimeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--path-time", help="Expected work from it to the end of its workflow; as --time-limit."
+    ),
+]
 StopOption = Annotated[
     str | None,
     typer.Option(
@@ -73,12 +82,18 @@ def wishes(
     max_calibration_age: str | None = None,
     min_quality: float | None = None,
     stop_when: str | None = None,
+    shot_time: float | None = None,
+    path_time: str | None = None,
 ) -> dict[str, Any]:
     """The fields of a TaskOrder that the options ask for. Raises ConfigError.
 
     `now`: asked for the manager's time where a moment may be relative to it.
     """
-    found: dict[str, Any] = {"on_recalibration": on_recalibration, "min_quality": min_quality}
+    found: dict[str, Any] = {
+        "on_recalibration": on_recalibration,
+        "min_quality": min_quality,
+        "shot_s": shot_time,
+    }
     if begin is not None:
         found["begin_at"] = read_moment(begin, now(), "--begin")
     if deadline is not None:
@@ -87,6 +102,8 @@ def wishes(
         found["time_limit_s"] = read_span(time_limit, "--time-limit")
     if max_calibration_age is not None:
         found["max_calibration_age_s"] = read_span(max_calibration_age, "--max-calibration-age")
+    if path_time is not None:
+        found["path_s"] = read_span(path_time, "--path-time")
     if stop_when is not None:
         found["stop_when"] = read_stop_option(stop_when)
     if depends_on:

@@ -10,12 +10,13 @@ from uuid import uuid4
 
 from pydantic import ValidationError
 
+from qpu_executor.client.problems import refusal_of
 from qpu_executor.errors import RequestRefused
 from qpu_executor.model.states import OnRecalibration
 from qpu_executor.model.stopping import StopRule, read_stop_rule
 from qpu_executor.model.timing import Dependency
 from qpu_executor.programs.program import Program
-from qpu_executor.wire.tasks import DependencyWish, NeedsIn, StopWhen, TaskRequest
+from qpu_executor.wire.tasks import DependencyIn, NeedsIn, StopWhen, TaskRequest
 
 
 @dataclass(frozen=True)
@@ -112,16 +113,10 @@ def to_request(order: TaskOrder, session: str | None) -> TaskRequest:
             path_s=order.path_s,
         )
     except ValidationError as invalid:
-        first = invalid.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise RequestRefused(
-            f"{field}={first['input']!r} is not possible",
-            where=where,
-            expected=first["msg"].removeprefix("Input should be "),
-        ) from None
+        raise refusal_of(invalid, where) from None
 
 
-def _dependency(one: int | Dependency) -> DependencyWish:
+def _dependency(one: int | Dependency) -> DependencyIn:
     if isinstance(one, Dependency):
-        return DependencyWish(task=one.task_id, kind=one.kind)
-    return DependencyWish(task=one)
+        return DependencyIn(task=one.task_id, kind=one.kind)
+    return DependencyIn(task=one)

@@ -20,13 +20,18 @@ from qpu_executor.errors import (
     ManagerUnreachable,
     ProgramRefused,
     QpuExecutorError,
+    RequestRefused,
     TaskFailed,
     error_types,
 )
+from qpu_executor.nearest import did_you_mean
+from qpu_executor.wire.tasks import DependencyIn, NeedsIn
 
 M = TypeVar("M", bound=BaseModel)
 
 BUSY = frozenset({429, 503})
+_NESTED = (*NeedsIn.model_fields, *DependencyIn.model_fields)
+"""Names that a task's options hold within."""
 PROBLEM = "application/problem+json"
 
 
@@ -111,4 +116,21 @@ def foreign(reply: Reply, url: str) -> ManagerUnreachable:
         f"what answers at {url} is no QPU manager of a version that this client knows ({seen})",
         where=url,
         next_step="check QPU_MANAGER or the address, and that no proxy stands in between",
+    )
+
+
+def refusal_of(invalid: ValidationError, where: str) -> RequestRefused:
+    """What a request's own checks say is wrong, as the manager would refuse it."""
+    first = invalid.errors()[0]
+    field = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        hint = did_you_mean(str(first["loc"][-1]), _NESTED)
+        return RequestRefused(f"{field}: unknown name{hint}", where=where)
+    said = first["msg"].removeprefix("Value error, ")
+    if not field:
+        return RequestRefused(said, where=where)
+    return RequestRefused(
+        f"{field}={first['input']!r} is not possible",
+        where=where,
+        expected=said.removeprefix("Input should be ").removeprefix("expected "),
     )

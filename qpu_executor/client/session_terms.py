@@ -9,7 +9,7 @@ from typing import Literal, TypeVar, cast
 
 from pydantic import ValidationError
 
-from qpu_executor.errors import RequestRefused
+from qpu_executor.client.problems import refusal_of
 from qpu_executor.model.sessions import WorkShape
 from qpu_executor.slurm import allocation_left_s
 from qpu_executor.wire.sessions import KeepWarmRequest, SessionRequest
@@ -89,11 +89,4 @@ def _built(build: Callable[[], Body]) -> Body:
     try:
         return build()
     except ValidationError as invalid:
-        first = invalid.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        what = f"{field}={first['input']!r} is not possible" if field else first["msg"]
-        raise RequestRefused(
-            what.removeprefix("Value error, "),
-            where="session",
-            expected=first["msg"].removeprefix("Input should be ") if field else None,
-        ) from None
+        raise refusal_of(invalid, "session") from None

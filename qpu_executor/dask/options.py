@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, Literal
 
 from qpu_executor.client.order import TaskOrder, to_request
+from qpu_executor.client.wishes import WISHES, given
+from qpu_executor.model.states import OnRecalibration
 from qpu_executor.model.stopping import StopRule
 from qpu_executor.programs.program import Program
 
@@ -27,8 +30,18 @@ class QuantumOptions:
     name: str = ""
     key: str | None = None
     cache: bool = False
+    account: str | None = None
     stop_when: StopRule | Mapping[str, Any] | None = None
     path_s: float | None = None
+    device: str | None = None
+    require: Mapping[str, Any] | None = None
+    begin_at: datetime | None = None
+    deadline_at: datetime | None = None
+    time_limit_s: float | None = None
+    on_recalibration: OnRecalibration | Literal["continue", "restart", "fail"] | None = None
+    max_calibration_age_s: float | None = None
+    min_quality: float | None = None
+    shot_s: float | None = None
 
     def check(self) -> None:
         """Raise RequestRefused for values that no manager takes (zero shots, say)."""
@@ -56,11 +69,11 @@ class QuantumOptions:
             qpu=self.qpu,
             priority=self.priority,
             seed=self.seed,
-            stop_when=self.stop_when,
+            account=self.account,
             name=name[:MAX_NAME],
             key=(f"{KEY_PREFIX}{token}" if self.key is None else self.key) + suffix,
             key_origin="engine" if self.key is None else "user",
-            path_s=self.path_s,
+            **given({wish: getattr(self, wish) for wish in WISHES}),
         )
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, overload
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Unpack, overload
 from uuid import uuid4
 
 from dask.base import normalize_token
 from dask.utils import funcname
 from distributed import get_worker
 
+from qpu_executor.client.wishes import TaskWishes
 from qpu_executor.dask.options import QuantumOptions
 from qpu_executor.dask.registration import (
     check_current_client,
@@ -21,7 +22,6 @@ from qpu_executor.dask.registration import (
 )
 from qpu_executor.dask.worker_plugin import WORKER_PLUGIN, QPUWorkerPlugin
 from qpu_executor.errors import QpuExecutorError, RequestRefused
-from qpu_executor.model.stopping import StopRule
 from qpu_executor.programs.pulser_pickling import install_if_imported
 
 if TYPE_CHECKING:
@@ -92,8 +92,8 @@ def quantum_task(
     name: str = "",
     key: str | None = None,
     cache: bool = False,
-    stop_when: StopRule | Mapping[str, Any] | None = None,
-    path_s: float | None = None,
+    account: str | None = None,
+    **wishes: Unpack[TaskWishes],
 ) -> QuantumTask: ...
 
 
@@ -108,8 +108,8 @@ def quantum_task(
     name: str = "",
     key: str | None = None,
     cache: bool = False,
-    stop_when: StopRule | Mapping[str, Any] | None = None,
-    path_s: float | None = None,
+    account: str | None = None,
+    **wishes: Unpack[TaskWishes],
 ) -> Callable[[Callable[..., Any]], QuantumTask]: ...
 
 
@@ -126,10 +126,10 @@ def quantum_task(
     the class, higher is sooner), `seed`: as in `qpu_executor.client`. `name`:
     shown in the queue (the function's name if empty). `key`: an idempotency key
     of your own: the same key names the same task at the manager, for ever.
-    `stop_when`: when fewer shots are enough (`model/stopping.py`).
     `cache`: equal submissions are one task, as for any Dask function (then
-    `shots`, `job_class`, `qpu`, `seed` and the rest are part of its name). `path_s`:
-    expected seconds of work from it to the end of the workflow.
+    `shots`, `job_class`, `qpu`, `seed` and the rest are part of its name). `account`, and
+    those of `client.wishes.TaskWishes` (`device`, `require`, `time_limit_s`, ...): as in a
+    TaskOrder.
 
     Raises RequestRefused at once for values that can't work, and if the current
     Dask client's cluster has no QPUPlugin, no such QPU or no such job class.

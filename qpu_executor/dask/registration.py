@@ -38,6 +38,7 @@ class Offer:
     manager: str
     qpus: tuple[str, ...] | None
     classes: tuple[str, ...] | None
+    devices: tuple[str, ...] | None
 
 
 _offers: WeakKeyDictionary[Client, tuple[float, Offer]] = WeakKeyDictionary()
@@ -56,6 +57,7 @@ def check_current_client(options: QuantumOptions, where: str) -> None:
     if not _known(options, offer):
         offer = _offer(client, fresh=True)
     _refuse_unknown(options.qpu, offer.qpus, "QPU", offer.manager, where)
+    _refuse_unknown(options.device, offer.devices, "device", offer.manager, where)
     _refuse_unknown(options.job_class, offer.classes, "job class", offer.manager, where)
 
 
@@ -84,14 +86,16 @@ async def read_offer(dask_scheduler: Scheduler) -> Offer | None:
     try:
         client = await address.open(wait_s=ASK_MANAGER_S)
         try:
-            qpus = tuple(qpu.name for qpu in await client.qpus())
+            found = await client.qpus()
+            qpus = tuple(qpu.name for qpu in found)
+            devices = tuple(dict.fromkeys(qpu.device for qpu in found))
             classes = tuple(job_class.name for job_class in await client.classes())
         finally:
             await client.close()
     except QpuExecutorError:
         # The tasks will say what is wrong: their workers may reach it, or know better.
-        return Offer(address.url, None, None)
-    return Offer(address.url, qpus, classes)
+        return Offer(address.url, None, None, None)
+    return Offer(address.url, qpus, classes, devices)
 
 
 def _current_client() -> Client | None:
@@ -122,9 +126,12 @@ def _offer(client: Client, *, fresh: bool) -> Offer:
 
 
 def _known(options: QuantumOptions, offer: Offer) -> bool:
-    return (options.qpu is None or options.qpu in (offer.qpus or ())) and (
-        options.job_class is None or options.job_class in (offer.classes or ())
+    asked = (
+        (options.qpu, offer.qpus),
+        (options.device, offer.devices),
+        (options.job_class, offer.classes),
     )
+    return all(name is None or name in (known or ()) for name, known in asked)
 
 
 def _refuse_unknown(

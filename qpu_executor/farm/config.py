@@ -16,7 +16,7 @@ from qpu_executor.qpus.farm_settings import refuse_bad_url
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class LocalEngine(_Part):

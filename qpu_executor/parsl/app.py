@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, overload
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Unpack, overload
 
 from parsl.app.python import PythonApp
 from parsl.dataflow.dflow import DataFlowKernel, DataFlowKernelLoader
 from parsl.dataflow.futures import AppFuture
 
+from qpu_executor.client.wishes import TaskWishes
 from qpu_executor.errors import ConfigError
-from qpu_executor.model.stopping import StopRule
 from qpu_executor.parsl.attempt import QuantumCall
 from qpu_executor.parsl.executor import QPUExecutor
 from qpu_executor.parsl.memo import register_memo_types
@@ -107,12 +107,11 @@ def quantum_app(
     key: str | None = None,
     key_origin: Literal["user", "engine"] | None = None,
     account: str | None = None,
-    stop_when: StopRule | Mapping[str, Any] | None = None,
-    path_s: float | None = None,
     executors: Sequence[str] = ("qpu",),
     cache: bool = False,
     ignore_for_cache: Sequence[str] | None = None,
     data_flow_kernel: DataFlowKernel | None = None,
+    **wishes: Unpack[TaskWishes],
 ) -> Callable[[Callable[..., Any]], QuantumApp]: ...
 
 
@@ -132,11 +131,10 @@ def quantum_app(
     has the Result (or the list of Results).
 
     `shots`, `job_class`, `qpu`, `priority` (higher is sooner), `seed`, `name`,
-    `key` (with `key_origin`), `account`, `path_s` (expected seconds of work from it to the
-    end of the workflow), `stop_when` (when fewer shots are enough, see
-    `model/stopping.py`): of the task; a call overrides them with
-    `parsl_resource_specification={...}`. `executors`: labels of QPUExecutors.
-    `cache`: Parsl's memoisation, with shots, class, QPU and seed in the key.
+    `key` (with `key_origin`), `account`, and those of `client.wishes.TaskWishes`
+    (`device`, `require`, `time_limit_s`, ...): of the task, as in a TaskOrder; a call
+    overrides them with `parsl_resource_specification={...}`. `executors`: labels of
+    QPUExecutors. `cache`: Parsl's memoisation; what decides the result is in the key.
 
     Raises ConfigError for unknown options or labels that are no list.
     """

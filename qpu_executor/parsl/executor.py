@@ -36,9 +36,9 @@ class QPUExecutor(ParslExecutor, RepresentationMixin):
     which lives in the run's directory and ends with the executor. `session`: of
     the tasks; None for a new one, which ends with the executor. `terms`: what the new
     one says and asks; within a Slurm allocation it ends when that does, unless the terms
-    name another end. `job_class`,
-    `qpu`: for apps that name none. `wait_s`: how long an unreachable manager is
-    waited for. `builder_threads`: threads in which apps build their programs.
+    name another end. `job_class`, `qpu`, `device`, `require`: for apps that name none (one
+    that names a QPU or a device has neither from here). `wait_s`: how long an unreachable
+    manager is waited for. `builder_threads`: threads in which apps build their programs.
     `storage_access`, `working_dir`: Parsl's file staging.
 
     Starting raises ConfigError or ManagerUnreachable. Shutting down cancels the
@@ -57,6 +57,8 @@ class QPUExecutor(ParslExecutor, RepresentationMixin):
         storage_access: list[Staging] | None = None,
         working_dir: str | None = None,
         terms: SessionTerms | None = None,
+        device: str | None = None,
+        require: Mapping[str, Any] | None = None,
     ) -> None:
         ParslExecutor.__init__(self)
         self.label = label
@@ -69,6 +71,8 @@ class QPUExecutor(ParslExecutor, RepresentationMixin):
         self.storage_access = storage_access
         self.working_dir = working_dir
         self.terms = terms
+        self.device = device
+        self.require = require
         self.remote_monitoring_radio = MultiprocessingQueueRadio()
         self._engine: Engine | None = None
         self._lock = threading.Lock()
@@ -77,7 +81,8 @@ class QPUExecutor(ParslExecutor, RepresentationMixin):
     @property
     def defaults(self) -> Mapping[str, Any]:
         """Options of tasks for which nothing nearer says otherwise."""
-        return merged({"job_class": self.job_class, "qpu": self.qpu})
+        names = ("job_class", "qpu", "device", "require")
+        return merged({name: getattr(self, name) for name in names})
 
     def start(self) -> None:
         """Connect, and start the embedded manager where one is needed.

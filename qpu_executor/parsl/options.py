@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from parsl.executors.errors import InvalidResourceSpecification
 
+from qpu_executor.client.wishes import WISHES, with_defaults
 from qpu_executor.errors import RequestRefused
 from qpu_executor.model.stopping import read_stop_rule
 
@@ -22,18 +23,25 @@ if TYPE_CHECKING:
 SPEC_KEYWORD = "parsl_resource_specification"
 """The keyword argument by which Parsl takes a call's resource specification."""
 
-OPTIONS = (
-    *("account", "job_class", "key", "key_origin", "name", "path_s", "priority", "qpu", "seed"),
-    *("shots", "stop_when"),
+OPTIONS = tuple(
+    sorted(
+        {"account", "job_class", "key", "key_origin", "name", "priority", "qpu", "seed", "shots"}
+        | set(WISHES)
+    )
 )
 """Every option of a quantum task."""
 
 MEMO_OPTIONS = ("job_class", "qpu", "seed", "shots")
-"""The options that decide what a result is, with `stop_when` where it is given (so that what
-was kept before there were stopping rules is still found); the others don't belong to a memo key.
+"""The options that decide what a result is, with those of `MEMO_WISHES` that are given (so that
+what was kept before there were any is still found); the others don't belong to a memo key.
 """
 
-_TEXTS = ("account", "job_class", "key", "name", "qpu")
+MEMO_WISHES = (
+    *("device", "max_calibration_age_s", "min_quality", "on_recalibration", "require"),
+    "stop_when",
+)
+
+_TEXTS = ("account", "device", "job_class", "key", "name", "qpu")
 _NUMBERS = {"shots": 1, "seed": 0, "priority": None}
 _ORIGINS = ("user", "engine")
 
@@ -57,25 +65,22 @@ class CallSpec(dict[str, Any]):
 
     def memo_bytes(self) -> bytes:
         """What of it belongs to a memo key: the options that decide the result."""
-        effective = sorted(repr(_deciding({**given, **self})) for given in self.defaults)
+        effective = sorted(repr(_deciding(with_defaults(one, self))) for one in self.defaults)
         return "\n".join(effective).encode()
 
 
 def _deciding(options: Mapping[str, Any]) -> list[tuple[str, Any]]:
     found = [(name, options.get(name)) for name in MEMO_OPTIONS]
-    rule = options.get("stop_when")
-    return found if rule is None else [*found, ("stop_when", rule)]
+    wishes = [(name, options[name]) for name in MEMO_WISHES if options.get(name) is not None]
+    return [*found, *wishes]
 
 
 def merged(*sources: Mapping[str, Any] | None) -> dict[str, Any]:
     """Options of several sources in one, the last wins; None means "not said"."""
-    return {
-        name: value
-        for source in sources
-        if source
-        for name, value in source.items()
-        if value is not None
-    }
+    found: dict[str, Any] = {}
+    for source in sources:
+        found = with_defaults(found, source or {})
+    return found
 
 
 def check_names(spec: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 from qpu_executor.documents.problems import KeyPath, Problems, suggestion
 from qpu_executor.documents.source import parse_mapping, read_text
 from qpu_executor.pipelines.document_checks import check_references
+from qpu_executor.pipelines.step_wishes import STEP_WISHES
 from qpu_executor.wire.sessions import KeepWarmRequest, SessionHintsFields
 from qpu_executor.wire.tasks import MAX_SHOTS
 
@@ -76,14 +77,26 @@ def _arguments(value: Any) -> Any:
     return value
 
 
-def _rule(value: Any) -> Any:
-    if not isinstance(value, dict):
-        raise _wrong(f"{value!r} is not allowed; expected a mapping with 'min_shots' and an end")
+def _mapping(of: str) -> BeforeValidator:
+    def check(value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise _wrong(f"{value!r} is not allowed; expected a mapping {of}")
+        return value
+
+    return BeforeValidator(check)
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, str) and "${" in value:
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _wrong(f"{value!r} is not allowed; expected a number")
     return value
 
 
 FunctionName = Annotated[str, BeforeValidator(_function)]
 Text = Annotated[str, BeforeValidator(_text)]
+Number = Annotated[float | str | None, BeforeValidator(_number)]
 MaxSeed = 2**63 - 1
 
 
@@ -106,8 +119,15 @@ class Step(BaseModel):
     needs: list[Text] = Field(default_factory=list)
     shots: Annotated[int | str | None, _integer(1, MAX_SHOTS)] = None
     job_class: Annotated[str | None, BeforeValidator(_text)] = None
-    stop_when: Annotated[dict[str, Any] | None, BeforeValidator(_rule)] = None
+    stop_when: Annotated[dict[str, Any] | None, _mapping("with 'min_shots' and an end")] = None
     qpu: Annotated[str | None, BeforeValidator(_text)] = None
+    device: Annotated[str | None, BeforeValidator(_text)] = None
+    require: Annotated[dict[str, Any] | None, _mapping("like {min_qubits: 50}")] = None
+    time_limit_s: Number = None
+    on_recalibration: Annotated[str | None, BeforeValidator(_text)] = None
+    max_calibration_age_s: Number = None
+    min_quality: Number = None
+    shot_s: Number = None
     priority: Annotated[int | str, _integer(-1000, 1000)] = 0
     retries: Annotated[int | str, _integer(0, 100)] = 0
     description: str = ""
@@ -179,7 +199,7 @@ def load(path: Path, shown_as: str | None = None) -> Source:
 _DOCUMENT_KEYS = tuple(Document.model_fields)
 _STEP_KEYS = tuple(f.alias or name for name, f in Step.model_fields.items())
 _KINDS = ("call", "quantum", "hybrid")
-_QUANTUM_ONLY = ("shots", "job_class", "qpu", "priority")
+_QUANTUM_ONLY = ("shots", "job_class", "qpu", "priority", *STEP_WISHES)
 
 
 def _translate(error: ValidationError, raw: Any, problems: Problems) -> None:

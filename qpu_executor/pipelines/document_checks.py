@@ -6,9 +6,10 @@ from typing import Any
 
 from qpu_executor.documents.problems import KeyPath, Problems, suggestion
 from qpu_executor.pipelines.references import Reference, references_in, texts_in
+from qpu_executor.pipelines.step_wishes import STEP_WISHES
 
 RUN_KEYS = ("directory", "seed")
-EARLY_KEYS = ("shots", "stop_when", "job_class", "qpu", "priority", "retries")
+EARLY_KEYS = ("shots", "stop_when", "job_class", "qpu", "priority", "retries", *STEP_WISHES)
 """Keys that must be known before the run: they may refer to inputs only."""
 
 

@@ -9,16 +9,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from qpu_executor.client.wishes import with_defaults
 from qpu_executor.documents.problems import KeyPath, Problems
 from qpu_executor.errors import ConfigError, RequestRefused
 from qpu_executor.model.stopping import StopRule, read_stop_rule
 from qpu_executor.pipelines.document import Source, Step
 from qpu_executor.pipelines.functions import check_arguments, resolve, source_hash
 from qpu_executor.pipelines.references import KEEP, Reference, fill, roots, walk
+from qpu_executor.pipelines.step_wishes import STEP_WISHES, deciding, read_wish
 from qpu_executor.wire.tasks import MAX_SHOTS
 
 SESSION_ARGUMENT = "qpu"
@@ -42,6 +44,7 @@ class StepPlan:
     `uses`: steps whose results it needs; `needs`: those and the ones it only waits for.
     `fingerprint`: changes when the step, its inputs or anything before it changes;
     `body_fingerprint` leaves out the list of values, so that a longer list keeps what is done.
+    `wishes`: what else its tasks ask for (`step_wishes.py`).
     """
 
     name: str
@@ -59,6 +62,7 @@ class StepPlan:
     retries: int
     fingerprint: str
     body_fingerprint: str
+    wishes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def fans_out(self) -> bool:
@@ -110,9 +114,15 @@ class Plan:
         return tuple(name for name in roots(self.answer) if name not in _WORDS)
 
 
-def build_plan(source: Source, inputs: Mapping[str, Any], seed: int) -> Plan:
+def build_plan(
+    source: Source,
+    inputs: Mapping[str, Any],
+    seed: int,
+    defaults: Mapping[str, Any] | None = None,
+) -> Plan:
     """The plan of a file with these inputs and this seed.
 
+    `defaults`: options of the tasks of steps that say nothing about them.
     Imports the functions and compares them with their arguments. Raises ConfigError
     with every problem.
     """
@@ -121,7 +131,8 @@ def build_plan(source: Source, inputs: Mapping[str, Any], seed: int) -> Plan:
     lookup = _early_lookup(inputs, seed)
     plans: dict[str, StepPlan] = {}
     for name in _ordered(document.steps):
-        plans[name] = _plan_step(name, document.steps[name], source, lookup, seed, plans)
+        step = document.steps[name]
+        plans[name] = _plan_step(name, step, source, lookup, seed, plans, defaults or {})
     answer = _try(problems, ("answer",), document.answer, lookup)
     problems.raise_if_any()
     return Plan(
@@ -178,6 +189,7 @@ def _plan_step(
     lookup: Any,
     seed: int,
     before: Mapping[str, StepPlan],
+    defaults: Mapping[str, Any],
 ) -> StepPlan:
     here: KeyPath = ("steps", name)
     problems = source.problems
@@ -189,8 +201,8 @@ def _plan_step(
         items = values.items(for_each)
     shots = values.whole("shots", step.shots, 1, MAX_SHOTS)
     stop_when = values.rule("stop_when", step.stop_when, shots)
-    job_class = values.text("job_class", step.job_class)
-    qpu = values.text("qpu", step.qpu)
+    options = values.options(step, defaults)
+    job_class, qpu = options.pop("job_class", None), options.pop("qpu", None)
     needs = tuple(_needs(step))
     source_id = _check_function(step, source, here)
     body: list[Any] = [step.kind, step.function, source_id, arguments]
@@ -198,6 +210,8 @@ def _plan_step(
         body += [derive_seed(seed, name), shots, job_class, qpu]
     if stop_when is not None:
         body.append(stop_when.values())
+    if decisive := deciding(options):  # nothing is added without: kept results stay
+        body.append(decisive)
     listed = set(roots(for_each)) if items is None else set()
     used = [n for n in needs if n in set(roots(arguments)) | listed]
     body += [[n, before[n].fingerprint] for n in used if n in before]
@@ -217,6 +231,7 @@ def _plan_step(
         retries=values.whole("retries", step.retries, 0, 100) or 0,
         fingerprint=_hash([body, for_each]),
         body_fingerprint=_hash(body),
+        wishes=options,
     )
 
 
@@ -280,6 +295,23 @@ class _Values:
             self._problems.add((*self._here, key), f"{value!r} is not allowed; expected a name")
             return None
         return value or None
+
+    def options(self, step: Step, defaults: Mapping[str, Any]) -> dict[str, Any]:
+        """Class, QPU and wishes of the step's tasks, those that are given."""
+        if step.kind == "call":
+            return {}
+        said = {name: self.text(name, getattr(step, name)) for name in ("job_class", "qpu")}
+        asked = with_defaults(defaults, {n: getattr(step, n) for n in STEP_WISHES} | said)
+        wishes = {n: self.wish(n, asked[n]) for n in STEP_WISHES if n in asked}
+        return {n: v for n, v in {**asked, **wishes}.items() if v is not None}
+
+    def wish(self, name: str, template: Any) -> Any:
+        try:
+            return read_wish(name, self._known(name, template))
+        except RequestRefused as refusal:
+            expected = f"; expected {refusal.expected}" if refusal.expected else ""
+            self._problems.add((*self._here, name), f"{refusal.message}{expected}")
+            return None
 
     def items(self, template: Any) -> tuple[Any, ...] | None:
         value = self._known("for_each", template)

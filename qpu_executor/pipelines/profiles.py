@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -19,9 +19,10 @@ from qpu_executor.documents.problems import Problems, suggestion
 from qpu_executor.documents.source import parse_mapping, read_text
 from qpu_executor.errors import ConfigError
 from qpu_executor.nearest import nearest
+from qpu_executor.wire.tasks import NeedsIn
 
 ENGINES = ("parsl", "dask")
-EXPECTED = "a profile: a mapping with any of 'manager', 'engine', 'classical', 'site'"
+EXPECTED = "a profile: a mapping with any of 'manager', 'engine', 'classical', 'tasks', 'site'"
 
 
 class Classical(BaseModel):
@@ -32,6 +33,21 @@ class Classical(BaseModel):
     workers: int = Field(default=2, ge=1, le=4096)
 
 
+class TaskDefaults(BaseModel):
+    """Where the tasks of steps run that say nothing about it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    job_class: str | None = None
+    qpu: str | None = None
+    device: str | None = None
+    require: NeedsIn | None = None
+
+    def options(self) -> dict[str, Any]:
+        """Those that are given."""
+        return self.model_dump(exclude_none=True, exclude_defaults=True)
+
+
 class Profile(BaseModel):
     """`manager`: a URL, or null for an embedded one; `site`: its site file (null: the default)."""
 
@@ -40,6 +56,7 @@ class Profile(BaseModel):
     manager: str | None = None
     engine: Literal["parsl", "dask"] = "parsl"
     classical: Classical = Classical()
+    tasks: TaskDefaults = TaskDefaults()
     site: str | None = None
     description: str = ""
 

@@ -99,7 +99,7 @@ def prepare(request: RunRequest) -> Prepared:
         seed = record.seed if record else source.document.seed
     if seed is None:
         seed = secrets.randbits(31)
-    plan = build_plan(source, {**known, **overrides}, seed)
+    plan = build_plan(source, {**known, **overrides}, seed, profile.tasks.options())
     return Prepared(
         source=source,
         plan=plan,

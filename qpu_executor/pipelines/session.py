@@ -7,11 +7,12 @@ without taking a shot twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from qpu_executor.client import TaskOrder, connect
+from qpu_executor.client.wishes import TaskWishes, given_wishes, with_defaults
 from qpu_executor.errors import RequestRefused
 from qpu_executor.programs.pulser_sequence import to_program
 
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 class QpuSession:
     """What a hybrid function measures with. Open it with `with`.
 
-    `shots`, `job_class`, `qpu`, `priority` are the step's; each call may say otherwise.
-    `path_s`: seconds of work from here to the end of the run, if anybody knows.
+    `shots`, `job_class`, `qpu`, `priority` and `wishes` (`client.wishes.TaskWishes`) are the
+    step's; each call may say otherwise.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class QpuSession:
         job_class: str | None,
         qpu: str | None,
         priority: int,
-        path_s: float | None = None,
+        wishes: Mapping[str, Any] | None = None,
     ) -> None:
         self._manager = manager
         self._session = session
@@ -49,7 +50,7 @@ class QpuSession:
         self._job_class = job_class
         self._qpu = qpu
         self._priority = priority
-        self._path_s = path_s
+        self._wishes = wishes or {}
         self._calls = 0
         self._client: Client | None = None
 
@@ -82,13 +83,22 @@ class QpuSession:
         qpu: str | None = None,
         priority: int | None = None,
         name: str | None = None,
+        **wishes: Unpack[TaskWishes],
     ) -> Result:
         """Measure one program (a Pulser sequence or a Program) and wait for its result.
 
+        The options are those of a TaskOrder; a call that names a QPU or a device takes
+        neither from the step.
         Raises TaskFailed, TaskCancelled, ProgramRefused or RequestRefused.
         """
         return self.run_many(
-            [sequence], shots, job_class=job_class, qpu=qpu, priority=priority, name=name
+            [sequence],
+            shots,
+            job_class=job_class,
+            qpu=qpu,
+            priority=priority,
+            name=name,
+            **wishes,
         )[0]
 
     def run_many(
@@ -100,30 +110,33 @@ class QpuSession:
         qpu: str | None = None,
         priority: int | None = None,
         name: str | None = None,
+        **wishes: Unpack[TaskWishes],
     ) -> list[Result]:
         """Measure several programs, queued together; their results in the same order."""
+        where = f"step {self._name}"
         if self._client is None:
-            raise RequestRefused(f"the QPU session of step {self._name} is closed")
+            raise RequestRefused("the QPU session is closed", where=where)
         wanted = shots if shots is not None else self._shots
         if wanted is None:
             raise RequestRefused(
                 "no number of shots",
-                where=f"step {self._name}",
+                where=where,
                 next_step="give 'shots' to the step, or shots=... to run()",
             )
+        own = {"job_class": self._job_class, "qpu": self._qpu, **self._wishes}
+        said = {"job_class": job_class or None, "qpu": qpu or None}
+        options = with_defaults(own, {**said, **given_wishes(wishes, where)})
         orders = [
             TaskOrder(
                 program=to_program(sequence),
                 shots=wanted,
-                job_class=job_class or self._job_class,
-                qpu=qpu or self._qpu,
                 priority=self._priority if priority is None else priority,
                 seed=self._seed(self._calls + i),
                 name=f"{self._name}#{self._calls + i}" + (f" {name}" if name else ""),
                 key=f"{self._key}/{self._calls + i}",
                 key_origin="engine",
                 session=self._session,
-                path_s=self._path_s,
+                **options,
             )
             for i, sequence in enumerate(sequences)
         ]

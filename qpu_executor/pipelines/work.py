@@ -69,6 +69,22 @@ class Work:
         return self.run.paths_s.get(self.step.name)
 
     @property
+    def options(self) -> dict[str, Any]:
+        """What its task asks for, where it is a quantum task: fields of a TaskOrder."""
+        return {
+            "shots": self.step.shots,
+            "stop_when": self.step.stop_when,
+            "job_class": self.step.job_class,
+            "qpu": self.step.qpu,
+            "priority": self.step.priority,
+            "seed": self.seed,
+            "name": self.name,
+            "key": self.key,
+            "path_s": self.path_s,
+            **self.step.wishes,
+        }
+
+    @property
     def fingerprint(self) -> str:
         """Changes when the result of this task can't be taken over any more."""
         return self.step.item_fingerprint(self.item)
@@ -127,7 +143,7 @@ def call_hybrid(work: Work, *results: Any) -> Packed:
         job_class=work.step.job_class,
         qpu=work.step.qpu,
         priority=work.step.priority,
-        path_s=work.path_s,
+        wishes={**work.step.wishes, "path_s": work.path_s},
     ) as session:
         value = _call(work, results, StepFailed, {SESSION_ARGUMENT: session})
     return _finish(work, value)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import pulser
 from pulser.backend.remote import (
@@ -27,6 +27,7 @@ from pulser.devices import Device
 from pulser.json.abstract_repr.deserializer import deserialize_device
 
 from qpu_executor.client import Client, Task, TaskOrder, connect
+from qpu_executor.client.wishes import TaskWishes, given_wishes
 from qpu_executor.errors import QpuExecutorError, RequestRefused, TaskCancelled, TaskFailed
 from qpu_executor.model.states import TaskState
 from qpu_executor.programs.pulser_sequence import to_program
@@ -37,7 +38,8 @@ class QPUConnection(RemoteConnection):
     """Runs Pulser's remote backends on a QPU manager.
 
     `manager`: its URL, else $QPU_MANAGER, else an embedded manager. `qpu`,
-    `job_class`, `priority`, `account`: for all jobs of this connection.
+    `job_class`, `priority`, `account`, and those of `client.wishes.TaskWishes` (`device`,
+    `require`, `time_limit_s`, ...): for all jobs of this connection, as in a TaskOrder.
     `wait_s`, `directory`: as for `connect()`. It connects with its first use;
     close it, or use `with`.
     """
@@ -52,6 +54,7 @@ class QPUConnection(RemoteConnection):
         account: str | None = None,
         wait_s: float = 300.0,
         directory: Path | None = None,
+        **wishes: Unpack[TaskWishes],
     ) -> None:
         self._manager = manager
         self._qpu = qpu
@@ -60,6 +63,7 @@ class QPUConnection(RemoteConnection):
         self._account = account
         self._wait_s = wait_s
         self._directory = directory
+        self._wishes = given_wishes(wishes, "QPUConnection")
         self._client: Client | None = None
         self._lock = threading.Lock()
 
@@ -92,8 +96,9 @@ class QPUConnection(RemoteConnection):
         self.close()
 
     def fetch_available_devices(self) -> dict[str, Device]:
-        """The devices by the names of their QPUs (of this connection's QPU, if it has one)."""
-        names = [self._qpu] if self._qpu else [qpu.name for qpu in self.client.qpus()]
+        """The devices by the names of their QPUs (those of this connection, if it names any)."""
+        wanted = self._wishes.get("device")
+        names = [self._qpu] if self._qpu else self._names(wanted)
         found: dict[str, Device] = {}
         for name in names:
             text = self.client.qpu(name).pulser_device
@@ -101,6 +106,9 @@ class QPUConnection(RemoteConnection):
             if isinstance(device, Device):  # a virtual one has no place in Pulser's rules
                 found[name] = device
         return found
+
+    def _names(self, device: str | None) -> list[str]:
+        return [qpu.name for qpu in self.client.qpus() if device in (None, qpu.device)]
 
     def supports_open_batch(self) -> bool:
         """Batches can stay open for more jobs."""
@@ -159,6 +167,7 @@ class QPUConnection(RemoteConnection):
                 qpu=self._qpu,
                 priority=self._priority,
                 account=self._account,
+                **self._wishes,
             )
             orders.append(order)
         return orders

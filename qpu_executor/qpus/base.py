@@ -5,7 +5,7 @@ settings without side effects, and loads its SDK only in `open`. It decides
 nothing: which chunk comes next, how long it is and whether it is repeated are
 the manager's. It translates its SDK's errors, and never blocks the event loop.
 
-`tests/contract/test_qpu_contract.py` is what every adapter has to pass.
+`testing/contracts/qpu.py` is what every adapter has to pass.
 """
 
 from __future__ import annotations

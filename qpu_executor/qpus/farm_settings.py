@@ -7,22 +7,20 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from qpu_executor.errors import ConfigError
-from qpu_executor.nearest import did_you_mean
+from qpu_executor.qpus.adapter_settings import AdapterSettings, read_settings
 
-Wait = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
+Wait = Annotated[float, Field(gt=0, le=86400)]
 
 
-class FarmSettings(BaseModel):
+class FarmSettings(AdapterSettings):
     """Where the farm is. `url`, or `address_file`: a file in which the farm writes its URL.
 
     `token_file`: needed for `http://`. `answer_s`: how long an answer may take.
     `forget_after_s`: after how long without an answer the farm's chunks count as lost.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     url: str | None = None
     address_file: Path | None = None
@@ -33,10 +31,7 @@ class FarmSettings(BaseModel):
     @classmethod
     def read(cls, name: str, given: Mapping[str, Any]) -> FarmSettings:
         """Settings of QPU `name`. Raises ConfigError with the key and what it must be."""
-        try:
-            found = cls.model_validate(dict(given))
-        except ValidationError as error:
-            raise _wrong(name, error) from None
+        found = read_settings(cls, name, given)
         if (found.url is None) == (found.address_file is None):
             raise ConfigError(
                 "either url or address_file says where the farm is",
@@ -65,15 +60,3 @@ def refuse_bad_url(url: str, has_token: bool, where: str) -> None:
             where=where.rsplit(".", 1)[0] + ".token_file",
             expected="the path of the farm's token file (mode 0600)",
         )
-
-
-def _wrong(name: str, error: ValidationError) -> ConfigError:
-    first = error.errors()[0]
-    where = ".".join(("qpus", name, *map(str, first["loc"])))
-    key = str(first["loc"][0]) if first["loc"] else ""
-    if first["type"] == "extra_forbidden":
-        near = did_you_mean(key, FarmSettings.model_fields)
-        return ConfigError(f"unknown setting {key!r}{near}", where=where)
-    return ConfigError(
-        f"{first['input']!r} is no value for {key!r}", where=where, expected=first["msg"]
-    )

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from qpu_executor.errors import ConfigError
-from qpu_executor.nearest import did_you_mean
+from qpu_executor.qpus.adapter_settings import AdapterSettings
 
-Seconds = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(gt=0, le=1e6)]
 Count = Annotated[int, Field(ge=1, le=10**9)]
 
 
-class JobServiceSettings(BaseModel):
+class JobServiceSettings(AdapterSettings):
     """Durations in seconds of real time (the service knows no other).
 
     `slots`: jobs at once. `min_chunk_shots`, `max_chunk_shots`: of one job; the device's
@@ -28,13 +26,11 @@ class JobServiceSettings(BaseModel):
     appear in the service's lists after it was sent, at most.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     slots: Annotated[int, Field(ge=1, le=64)] = 1
     min_chunk_shots: Count = 1
     max_chunk_shots: Count | None = None
-    shot_rate_hz: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] | None = None
-    setup_s: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] = 0.0
+    shot_rate_hz: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    setup_s: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     max_atoms: Count | None = None
     threads: Annotated[int, Field(ge=2, le=64)] = 4
     call_timeout_s: Seconds = 60.0
@@ -51,33 +47,3 @@ class JobServiceSettings(BaseModel):
         if self.max_chunk_shots is not None and self.min_chunk_shots > self.max_chunk_shots:
             raise ValueError("min_chunk_shots must not be above max_chunk_shots")
         return self
-
-
-S = TypeVar("S", bound=JobServiceSettings)
-
-
-def read_settings(model: type[S], name: str, given: Mapping[str, Any]) -> S:
-    """Settings of QPU `name`. Raises ConfigError with the key and what it must be.
-
-    The first mistake only: the file is read again after it was mended.
-    """
-    try:
-        return model.model_validate(dict(given))
-    except ValidationError as error:
-        first = error.errors()[0]
-    where = ".".join(("qpus", name, *map(str, first["loc"])))
-    if first["type"] == "extra_forbidden":
-        key = str(first["loc"][-1])
-        near = did_you_mean(key, model.model_fields) if len(first["loc"]) == 1 else ""
-        raise ConfigError(
-            f"unknown setting {key!r}{near}",
-            where=where,
-            expected=f"one of {', '.join(model.model_fields)}",
-        )
-    if first["type"] == "missing":
-        raise ConfigError("this setting is missing", where=where)
-    said = first["msg"].removeprefix("Value error, ")
-    if not first["loc"]:
-        raise ConfigError(said, where=where)
-    # The value isn't repeated: it may be a secret in the wrong place.
-    raise ConfigError("this setting has a wrong value", where=where, expected=said)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from qpu_executor.qpus.adapter_settings import read_settings
 from qpu_executor.qpus.job_service_qpu import JobServiceQpu
-from qpu_executor.qpus.job_service_settings import read_settings
 from qpu_executor.qpus.pasqal_cloud_service import PasqalCloudService
 from qpu_executor.qpus.pasqal_cloud_settings import PasqalCloudSettings
 

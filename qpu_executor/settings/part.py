@@ -10,6 +10,6 @@ __all__ = ["Name", "Part"]
 
 
 class Part(BaseModel):
-    """A part of the site file that knows all its keys."""
+    """A part of the site file that knows all its keys; its numbers are finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -39,7 +39,7 @@ class JobClassSettings(Part):
 class PolicySettings(BaseModel):
     """The ordering policy: its name, and whatever that policy wants to know."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
 
     kind: str = "banded"
 

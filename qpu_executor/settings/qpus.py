@@ -63,7 +63,7 @@ class QpuSettings(BaseModel):
     `calibration_plan`: what the manager plans with, instead of what the adapter says.
     """
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
 
     kind: str
     calibration_plan: CalibrationPlanSettings | None = None

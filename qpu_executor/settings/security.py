@@ -14,7 +14,7 @@ from qpu_executor.settings.part import Part
 class AuthenticationSettings(BaseModel):
     """One kind of proof, and whatever its authenticator wants to know."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
 
     kind: str
 

@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -34,59 +33,19 @@ from qpu_executor.manager.store.records import ChunkRow
 from qpu_executor.manager.store.sql import SqlStore
 from qpu_executor.model.events import Event
 from qpu_executor.model.values import MICROSECONDS, Instant
-from qpu_executor.programs.program import PULSER, Program, ProgramFacts
+from qpu_executor.programs.program import Program, ProgramFacts
 from qpu_executor.qpus.checking import ProgramChecker
-from qpu_executor.qpus.emulating import FinalState
-from qpu_executor.qpus.sampling import Distribution, sample
 from qpu_executor.qpus.simulated import SimulatedQpu
 from qpu_executor.qpus.simulated_settings import SimulatedSettings
 from qpu_executor.settings import SiteSettings
+from qpu_executor.testing.coins import Coins
 from qpu_executor.testing.virtual_clock import VirtualClock
 
 START_AT: Instant = 1_800_000_000 * MICROSECONDS
 """When its clock starts: 2027-01-15 08:00 UTC."""
 
-_COIN = Distribution(1, b"01", b"\0\0\0\0\0\0\xe0?" * 2)
 _TURNS = 60
 """Turns of the event loop in which whoever was woken finishes what needs no thread."""
-
-
-def coin_program(layout: str) -> Program:
-    """A program of one fair coin, on a register layout of that name."""
-    return Program(PULSER, json.dumps({"layout": layout}))
-
-
-class CoinSource:
-    """A `ShotSource`: counts of fair coins, at once."""
-
-    def __init__(self) -> None:
-        self.device: Mapping[str, Any] = {}
-        self.device_json = "{}"
-        self.versions: Mapping[str, str] = {"coins": "1"}
-
-    async def open(self) -> None:
-        """Know the device."""
-        self.device = {"name": "Coin", "max_runs": 1_000_000}
-
-    async def close(self) -> None:
-        """Nothing to end."""
-
-    def refuse(self, program: Program, shots: int) -> None:
-        """Takes everything."""
-
-    def too_many_atoms(self, atoms: int) -> None:
-        """There is one."""
-
-    async def prepare(self, program: Program) -> Distribution:
-        """Heads or tails."""
-        return _COIN
-
-    async def draw(
-        self, state: FinalState, *, seed: int, first_shot: int, shots: int
-    ) -> Counter[str]:
-        """Counts of these shots."""
-        assert isinstance(state, Distribution)
-        return sample(state, seed=seed, first_shot=first_shot, shots=shots)
 
 
 class _CoinChecker(ProgramChecker):
@@ -99,7 +58,7 @@ class _CoinChecker(ProgramChecker):
 
 def coin_qpu(name: str, settings: SimulatedSettings) -> SimulatedQpu:
     """A QPU whose shots are coins."""
-    return SimulatedQpu(name, settings, CoinSource())
+    return SimulatedQpu(name, settings, Coins())
 
 
 class VirtualManager:

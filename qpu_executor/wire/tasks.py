@@ -9,12 +9,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
 
 from qpu_executor.model.states import ChunkState, DependencyKind, OnRecalibration, TaskState
 
 MAX_SHOTS = 1_000_000
 """More shots than that in one task are a typing error (class limits are lower)."""
+
+LONGEST_WISH_S = 1e9
+"""So are more seconds than that of anything that a task wishes."""
 
 
 USER_NAME = r"^[a-z_][a-z0-9_.-]{0,63}\$?$"
@@ -22,9 +25,9 @@ USER_NAME = r"^[a-z_][a-z0-9_.-]{0,63}\$?$"
 
 
 class Request(BaseModel):
-    """Base of what a client sends: unknown fields are errors."""
+    """Base of what a client sends: unknown fields are errors, and so are NaN and infinity."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class Answer(BaseModel):
@@ -45,6 +48,10 @@ class DependencyWish(BaseModel):
 
     task: int
     kind: DependencyKind = DependencyKind.AFTER_OK
+
+
+class DependencyIn(DependencyWish, Request):
+    """The same in a request: unknown names are errors."""
 
 
 class _StopFields(BaseModel):
@@ -126,8 +133,6 @@ class _WishFields(BaseModel):
     path_s: float | None = Field(
         default=None,
         ge=0,
-        le=1e9,
-        allow_inf_nan=False,
         description="expected seconds of work, classical and quantum, from this task to the end "
         "of its workflow; the site's policy may go by it",
     )
@@ -158,6 +163,9 @@ class TaskRequest(_WishFields, Request):
     job_class: str | None = Field(default=None, description="the site's default class if null")
     qpu: str | None = Field(default=None, description="a QPU by name; any compatible one if null")
     require: NeedsIn | None = Field(default=None, description="what its QPU has to have")
+    depends_on: list[DependencyIn] = Field(  # type: ignore[assignment]  # unknown names are errors
+        default_factory=list, max_length=1000, description="tasks of the caller that end first"
+    )
     priority: int = Field(
         default=0, ge=-1000, le=1000, description="within the class; higher first"
     )
@@ -175,6 +183,14 @@ class TaskRequest(_WishFields, Request):
         default="user",
         description="an engine's key adopts the program stored first, a user's refuses another",
     )
+
+    @field_validator("time_limit_s", "max_calibration_age_s", "shot_s", "path_s")
+    @classmethod
+    def _no_typing_error(cls, seconds: float | None) -> float | None:
+        # Here and not in the fields: answers hold what older managers took.
+        if seconds is not None and seconds > LONGEST_WISH_S:
+            raise ValueError(f"expected at most {LONGEST_WISH_S:g} s")
+        return seconds
 
 
 class SubmitRequest(Request):

@@ -1,23 +1,16 @@
-"""What every authenticator has to pass, ours first.
-
-A package that brings one registers it in the entry point group
-`qpu_executor.authenticators` and adds its case to `CASES`, or runs this file with a copy
-of it that has one.
-"""
+"""Our authenticators against the suite that third parties run, and the chain of them."""
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 
 import pytest
 
 from qpu_executor import munge
-from qpu_executor.errors import ConfigError, NotAuthenticated, OperatorError, PluginRefused
+from qpu_executor.errors import NotAuthenticated, OperatorError, PluginRefused
 from qpu_executor.manager.auth.authentication import Authentication
-from qpu_executor.manager.auth.base import Authenticator, KnownToken, Place, Presented
+from qpu_executor.manager.auth.base import KnownToken, Place, Presented
 from qpu_executor.manager.auth.caller import Caller, Role, caller_of_uid
 from qpu_executor.manager.auth.registry import (
     build_authenticator,
@@ -26,27 +19,9 @@ from qpu_executor.manager.auth.registry import (
 )
 from qpu_executor.manager.auth.roles import Members, Roles
 from qpu_executor.manager.auth.token import digest_of, new_token
+from qpu_executor.testing.contracts.authenticator import *  # noqa: F403
+from qpu_executor.testing.contracts.authenticator import NOW, Case
 from qpu_executor.testing.munged import Munged
-
-NOW = 1_000_000
-
-
-@dataclass
-class Case:
-    """How one kind is built and what is presented to it. `good` makes a new proof each time."""
-
-    kind: str
-    settings: dict[str, object]
-    good: Callable[[], Presented]
-    bad: list[Presented]
-    name: str
-    tokens: dict[str, KnownToken] = field(default_factory=dict)
-
-    def build(self) -> Authenticator:
-        async def find(token_id: str) -> KnownToken | None:
-            return self.tokens.get(token_id)
-
-        return build_authenticator(self.kind, self.settings, Place(find, lambda: NOW))
 
 
 def bearer(token: str) -> Presented:
@@ -108,69 +83,12 @@ def case(request: pytest.FixtureRequest) -> Case:
     return {"peer": peer_case, "token": token_case}[request.param]()
 
 
-@pytest.fixture
-async def found(case: Case) -> AsyncIterator[Authenticator]:
-    authenticator = case.build()
-    await authenticator.open()
-    yield authenticator
-    await authenticator.close()
-
-
 def test_ours_are_installed_by_the_same_door() -> None:
     assert set(known_authenticators()) >= set(CASES)
 
 
 def test_every_installed_one_has_a_case() -> None:
     assert set(known_authenticators()) <= set(CASES)
-
-
-async def test_nothing_presented_is_nobody(found: Authenticator) -> None:
-    assert await found.caller_of(Presented()) is None
-    assert await found.caller_of(Presented({"authorization": "Basic YTpi"})) is None
-
-
-async def test_good_proof_names_the_caller_and_how(case: Case, found: Authenticator) -> None:
-    caller = await found.caller_of(case.good())
-    assert caller is not None
-    assert (caller.name, bool(caller.how)) == (case.name, True)
-
-
-async def test_wrong_proof_is_refused_and_the_next_good_one_taken(
-    case: Case, found: Authenticator
-) -> None:
-    for one in case.bad:
-        with pytest.raises(NotAuthenticated):
-            await found.caller_of(one)
-    assert await found.caller_of(case.good()) is not None
-
-
-async def test_many_at_once_are_each_answered(case: Case, found: Authenticator) -> None:
-    asked = [case.good() for _ in range(20)]
-    callers = await asyncio.gather(*(found.caller_of(one) for one in asked))
-    assert {caller and caller.name for caller in callers} == {case.name}
-
-
-async def test_words_for_the_refused(found: Authenticator) -> None:
-    assert found.expects
-    assert found.scheme is None or found.scheme.isalnum()
-    assert isinstance(found.across_hosts, bool)
-
-
-async def test_closing_twice_and_opening_again_work(case: Case) -> None:
-    authenticator = case.build()
-    await authenticator.close()
-    await authenticator.open()
-    await authenticator.close()
-    await authenticator.close()
-    await authenticator.open()
-    assert await authenticator.caller_of(case.good()) is not None
-    await authenticator.close()
-
-
-def test_unknown_setting_is_refused(case: Case) -> None:
-    settings = {**case.settings, "sokcet": 1}
-    with pytest.raises(ConfigError, match="sokcet"):
-        build_authenticator(case.kind, settings, Place(None, lambda: NOW))  # type: ignore[arg-type]
 
 
 # -- the chain, and what isn't an authenticator --------------------------------------------

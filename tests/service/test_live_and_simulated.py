@@ -51,7 +51,8 @@ from qpu_executor.simulation.recording import (
     SiteAct,
 )
 from qpu_executor.simulation.recording_reader import read_recording
-from qpu_executor.testing.virtual_manager import START_AT, VirtualManager, coin_program
+from qpu_executor.testing.coins import coin_program
+from qpu_executor.testing.virtual_manager import START_AT, VirtualManager
 
 SITE = """
 manager: {{health_every_s: {health_every_s}}}

@@ -20,9 +20,9 @@ from qpu_executor.model.states import QpuState
 from qpu_executor.model.values import ChunkId
 from qpu_executor.programs.program import PULSER, Program
 from qpu_executor.programs.pulser_sequence import to_program
+from qpu_executor.qpus.adapter_settings import read_settings
 from qpu_executor.qpus.base import ChunkOrder, OutcomeKind
 from qpu_executor.qpus.job_service import CredentialsError, JobName
-from qpu_executor.qpus.job_service_settings import read_settings
 from qpu_executor.qpus.pasqal_cloud import build
 from qpu_executor.qpus.pasqal_cloud_service import PasqalCloudService
 from qpu_executor.qpus.pasqal_cloud_settings import PasqalCloudSettings

@@ -29,7 +29,7 @@ from qpu_executor.qpus.pasqal_controller import following
 from qpu_executor.qpus.pasqal_controller.adapter import PasqalController
 from qpu_executor.qpus.pasqal_controller.preparing import Preparing
 from qpu_executor.qpus.pasqal_controller.settings import ControllerSettings
-from qpu_executor.testing.controller.coins import Coins
+from qpu_executor.testing.coins import Coins
 from qpu_executor.testing.controller.faults import Faults
 from qpu_executor.testing.controller.ledger import ExecutionLedger, executed_by_mark
 from qpu_executor.testing.controller.machine import ControllerMachine

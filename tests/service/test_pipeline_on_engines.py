@@ -91,6 +91,9 @@ steps:
     with: {duration_ns: ${each}}
     for_each: ${durations}
     shots: 20
+    device: AnalogDevice
+    require: {emulated: true, min_qubits: 3}
+    time_limit_s: 600
   both:
     quantum: engine_steps.both
     with: {durations: [400, 600]}

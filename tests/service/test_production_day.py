@@ -25,8 +25,9 @@ from qpu_executor.qpus.simulated_drift import CalibrationDrift, Deviations
 from qpu_executor.qpus.simulated_settings import SimulatedSettings
 from qpu_executor.settings import SiteSettings
 from qpu_executor.settings.site import parse_site
+from qpu_executor.testing.coins import Coins
 from qpu_executor.testing.probe import InlineNoise, pi_pulse
-from qpu_executor.testing.virtual_manager import CoinSource, VirtualManager
+from qpu_executor.testing.virtual_manager import VirtualManager
 
 # The day is played once for all tests, so these share an event loop.
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -86,7 +87,7 @@ async def day(
 
     def make_qpu(name: str, found: SimulatedSettings) -> SimulatedQpu:
         assert found.noise is not None
-        return SimulatedQpu(name, found, CoinSource(), InlineNoise(found.noise.fluctuations))
+        return SimulatedQpu(name, found, Coins(), InlineNoise(found.noise.fluctuations))
 
     program, policy = pi_pulse(), build_site_policy(settings)
     async with VirtualManager(settings, policy, directory, make_qpu) as served:

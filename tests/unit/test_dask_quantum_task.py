@@ -133,9 +133,11 @@ async def test_called_outside_of_dask_it_says_how_to_run_it():
 
 
 def test_an_unknown_qpu_is_refused_with_the_names_there_are():
-    offer = Offer("http://head:8080", ("fresnel", "emulator"), ("production",))
+    offer = Offer("http://head:8080", ("fresnel", "emulator"), ("production",), ("Fresnel",))
     assert _known(QuantumOptions(shots=1, qpu="fresnel", job_class="production"), offer)
     assert not _known(QuantumOptions(shots=1, qpu="fresnl"), offer)
+    assert _known(QuantumOptions(shots=1, device="Fresnel"), offer)
+    assert not _known(QuantumOptions(shots=1, device="fresnel"), offer)
     with pytest.raises(RequestRefused, match=r"no QPU 'fresnl'.*fresnel, emulator"):
         _refuse_unknown("fresnl", offer.qpus, "QPU", offer.manager, "here")
     _refuse_unknown("fresnl", None, "QPU", offer.manager, "here")

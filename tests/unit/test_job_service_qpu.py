@@ -15,6 +15,7 @@ from qpu_executor.errors import (
 from qpu_executor.model.states import QpuState
 from qpu_executor.model.values import ChunkId
 from qpu_executor.programs.program import Program
+from qpu_executor.qpus.adapter_settings import read_settings
 from qpu_executor.qpus.base import ChunkOrder, DeviceDescription, OutcomeKind
 from qpu_executor.qpus.job_service import (
     ComeBackLaterError,
@@ -26,7 +27,7 @@ from qpu_executor.qpus.job_service import (
     UnclearError,
 )
 from qpu_executor.qpus.job_service_qpu import JobServiceQpu
-from qpu_executor.qpus.job_service_settings import JobServiceSettings, read_settings
+from qpu_executor.qpus.job_service_settings import JobServiceSettings
 from qpu_executor.qpus.pasqal_cloud_service import LIMITS as PASQAL_CLOUD_LIMITS
 from qpu_executor.qpus.qrmi_service import LIMITS as QRMI_LIMITS
 from qpu_executor.qpus.sent_chunks import SentChunks

@@ -169,6 +169,27 @@ def test_stopping_rule_reaches_the_manager_and_belongs_to_the_memo_key(load):
         sweep(parsl_resource_specification={"shots": 5}).result(TIMEOUT)
 
 
+def test_wishes_reach_the_manager_and_those_that_decide_belong_to_the_memo_key(load):
+    client = answering()
+    load(client, executor=OfflineExecutor(device="fresnel", require={"min_qubits": 2}))
+
+    @quantum_app(shots=5, cache=True, time_limit_s=60.0)
+    def sweep():
+        return program()
+
+    for spec in ({}, {"time_limit_s": 9.0}, {"on_recalibration": "fail"}, {"qpu": "emulator"}):
+        sweep(parsl_resource_specification=spec).result(TIMEOUT)
+    found = [(o.device, o.qpu, o.time_limit_s, o.on_recalibration) for o in client.orders]
+    assert found == [
+        ("fresnel", None, 60.0, "continue"),
+        ("fresnel", None, 60.0, "fail"),
+        (None, "emulator", 60.0, "continue"),
+    ]
+    assert {str(order.require) for order in client.orders} == {"{'min_qubits': 2}"}
+    with pytest.raises(RequestRefused, match="device=5"):
+        sweep(parsl_resource_specification={"device": 5}).result(TIMEOUT)
+
+
 def test_a_builder_with_a_parameter_for_it_hears_of_the_specification(load):
     client = answering()
     load(client)

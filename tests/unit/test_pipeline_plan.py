@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from qpu_executor.client import TaskOrder
 from qpu_executor.errors import ConfigError
 from qpu_executor.model.stopping import StopRule
 from qpu_executor.pipelines.document import load
 from qpu_executor.pipelines.inputs import parse_settings
 from qpu_executor.pipelines.plan import Plan, build_plan, derive_seed
+from qpu_executor.pipelines.profiles import TaskDefaults
+from qpu_executor.pipelines.work import RunFacts, Work
 
 CODE = """\
 def numbers(n): return list(range(n))
@@ -148,6 +152,110 @@ def test_stopping_rule_is_filled_in_and_changes_the_steps_fingerprint(folder: Pa
     assert plan(folder).step("sweep").stop_when is None
     assert changed(plan(folder), found) == {"sweep", "total"}
     assert changed(found, plan(folder, with_rule, n=4)) >= {"sweep", "total"}
+
+
+WISHES = """\
+    device: AnalogDevice
+    require: {min_qubits: "${inputs.n}", emulated: false}
+    time_limit_s: 60
+    on_recalibration: restart
+    max_calibration_age_s: 600
+    min_quality: 0
+    shot_s: 0.5
+"""
+AS_READ = {
+    "device": "AnalogDevice",
+    "require": {"min_qubits": 3, "emulated": False},
+    "time_limit_s": 60.0,
+    "on_recalibration": "restart",
+    "max_calibration_age_s": 600.0,
+    "min_quality": 0.0,
+    "shot_s": 0.5,
+}
+SHOTS = "shots: ${inputs.shots}\n"
+
+
+def test_fingerprints_of_steps_without_wishes_are_those_of_earlier_versions(folder: Path) -> None:
+    named = FILE.replace(SHOTS, "shots: 10\n    job_class: test\n    qpu: a\n")
+    found = {one.name: one.fingerprint[:16] for one in plan(folder, named).steps}
+    assert found["sweep"] == "6e152876aa65d821"
+    assert found["loop"] == "089226cf7acf0461"
+    assert found["total"] == "3bdd12753226243e"
+
+
+def test_wishes_are_filled_in_and_those_that_decide_change_the_fingerprint(folder: Path) -> None:
+    found = plan(folder, FILE.replace(SHOTS, SHOTS + WISHES))
+    assert found.step("sweep").wishes == AS_READ
+    assert found.step("total").wishes == found.step("loop").wishes == {}
+    assert changed(plan(folder), found) == {"sweep", "total"}
+    for line in WISHES.splitlines():
+        key = line.split(":")[0].strip()
+        one = plan(folder, FILE.replace(SHOTS, f"{SHOTS}{line}\n"))
+        decides = key not in ("time_limit_s", "shot_s")
+        assert changed(plan(folder), one) == ({"sweep", "total"} if decides else set()), key
+
+
+def test_wish_that_says_what_holds_anyhow_changes_nothing(folder: Path) -> None:
+    nothing = "    require: {}\n    on_recalibration: continue\n"
+    found = plan(folder, FILE.replace(SHOTS, SHOTS + nothing))
+    assert found.step("sweep").wishes == {}
+    assert changed(plan(folder), found) == set()
+
+
+def test_tasks_of_a_step_have_its_wishes(folder: Path) -> None:
+    step = plan(folder, FILE.replace(SHOTS, SHOTS + WISHES)).step("sweep")
+    run = RunFacts("r", 7, str(folder), str(folder), "", None, {"sweep": 30.0})
+    options = Work(run, step, 0, 1, ()).options
+    assert {**AS_READ, "shots": 10, "path_s": 30.0}.items() <= options.items()
+    assert set(options) <= {one.name for one in fields(TaskOrder)}
+
+
+@pytest.mark.parametrize(
+    ("wish", "path", "said"),
+    [
+        ("time_limit_s: -1", "time_limit_s", "greater than 0"),
+        ("time_limit_s: .nan", "time_limit_s", "a finite number"),
+        ("time_limit_s: soon", "time_limit_s", "'soon' is not allowed; expected a number"),
+        ("require: {min_qbits: 3}", "require", "did you mean 'min_qubits'"),
+        ("require: 50", "require", "like {min_qubits: 50}"),
+        ("on_recalibration: restrat", "on_recalibration", "'continue', 'restart' or 'fail'"),
+        ("device: 5", "device", "expected a name"),
+        ("devise: x", "devise", "did you mean 'device'"),
+        ("shot_s: ${total}", "shot_s", "isn't known before the run"),
+    ],
+)
+def test_wish_that_cant_be_is_found_before_the_run(
+    folder: Path, wish: str, path: str, said: str
+) -> None:
+    text = FILE.replace(SHOTS, f"shots: 10\n    {wish}\n")
+    with pytest.raises(ConfigError, match=rf"demo\.yaml:10:\d+: steps\.sweep\.{path}") as caught:
+        plan(folder, text)
+    assert said in str(caught.value)
+
+
+def test_classical_step_has_no_wishes(folder: Path) -> None:
+    text = FILE.replace("call: plan_steps.numbers,", "call: plan_steps.numbers, device: x,")
+    with pytest.raises(ConfigError, match="only quantum and hybrid steps have this key"):
+        plan(folder, text)
+
+
+def test_profiles_defaults_hold_for_steps_that_say_nothing(folder: Path) -> None:
+    defaults = TaskDefaults.model_validate(
+        {"job_class": "test", "device": "D", "require": {"emulated": True}}
+    ).options()
+    path = folder / "demo.yaml"
+    path.write_text(FILE.replace(SHOTS, f"{SHOTS}    qpu: a\n"))
+    source = load(path, "demo.yaml")
+    found = build_plan(source, source.document.inputs, 7, defaults)
+    sweep, loop = found.step("sweep"), found.step("loop")
+    assert (sweep.job_class, sweep.qpu, sweep.wishes) == (
+        "test",
+        "a",
+        {"require": {"emulated": True}},
+    )
+    assert (loop.job_class, loop.qpu) == ("test", None)
+    assert loop.wishes == {"device": "D", "require": {"emulated": True}}
+    assert found.step("numbers").wishes == {}
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,10 @@ class FakeClient:
         self.closed.append(session_id)
 
     def qpus(self) -> list[Any]:
-        return [SimpleNamespace(name="one"), SimpleNamespace(name="classical")]
+        return [
+            SimpleNamespace(name="one", device="fresnel"),
+            SimpleNamespace(name="classical", device="none"),
+        ]
 
     def qpu(self, name: str) -> Any:
         return SimpleNamespace(pulser_device=DEVICE.to_abstract_repr() if name == "one" else None)
@@ -138,6 +141,19 @@ def test_pulsers_qpu_backend_runs_jobs_and_gets_results(client, connection):
     assert (order.qpu, order.job_class, order.priority) == ("one", "development", 3)
     assert '"measurement": "ground-rydberg"' in order.program.content
     assert client.closed == ["s1"]
+
+
+def test_jobs_have_the_wishes_of_their_connection(client):
+    require = {"emulated": False}
+    connection = QPUConnection(device="fresnel", require=require, time_limit_s=60.0)
+    connection._client = client  # type: ignore[assignment]
+    assert set(connection.fetch_available_devices()) == {"one"}
+    connection.submit(sequence(), job_params=[{"runs": 5}])
+    order = client.made[0].order
+    assert (order.device, order.require, order.time_limit_s) == ("fresnel", require, 60.0)
+    assert order.qpu is None
+    with pytest.raises(RequestRefused, match="did you mean 'device'"):
+        QPUConnection(devise="fresnel")  # type: ignore[call-arg]
 
 
 def test_results_are_rebuilt_from_the_batch_id_alone(client, connection):

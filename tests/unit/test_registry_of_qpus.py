@@ -2,6 +2,7 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
+from qpu_executor import plugins
 from qpu_executor.errors import ConfigError, PluginRefused
 from qpu_executor.qpus import registry
 from qpu_executor.qpus.pulser_emulator import PulserEmulator
@@ -57,7 +58,7 @@ NOT_A_FUNCTION = 42
 def kinds(monkeypatch):
     """Entry points of the group, as the test wants them."""
     found = {}
-    monkeypatch.setattr(registry, "known_kinds", lambda: found)
+    monkeypatch.setattr(plugins, "entry_points", lambda group: found.values())
 
     def add(kind, target):
         module = target if callable(target) or isinstance(target, int) else None
@@ -106,7 +107,7 @@ def test_a_kind_that_can_t_be_imported_names_what_to_install(kinds):
         (stop_takes_nothing, "'stop' must take 1 argument"),
         (no_capabilities, "'capabilities' is missing"),
         (broken, "raised KeyError: 'lost'"),
-        (NOT_A_FUNCTION, "is no function"),
+        (NOT_A_FUNCTION, "is no class or function"),
     ],
 )
 def test_an_object_that_doesn_t_fit_is_refused_with_the_exact_member(kinds, target, message):

@@ -3,7 +3,7 @@
 An authenticator is found by entry point (`qpu_executor.authenticators`) and built from
 its settings without side effects. It looks at what a request presents and says who that
 is, that it has nothing to say, or that the proof is wrong; what the caller may do is
-decided elsewhere. `tests/contract/test_authenticator_contract.py` is what each has to pass.
+decided elsewhere. `testing/contracts/authenticator.py` is what each has to pass.
 """
 
 from __future__ import annotations

@@ -133,21 +133,7 @@ class _StepOptions(QuantumOptions):
 
 
 def _quantum(work: Work) -> QuantumTask:
-    assert work.step.shots is not None
-    return QuantumTask(
-        build_programs,
-        _StepOptions(
-            shots=work.step.shots,
-            stop_when=work.step.stop_when,
-            job_class=work.step.job_class,
-            qpu=work.step.qpu,
-            priority=work.step.priority,
-            seed=work.seed,
-            name=work.name,
-            key=work.key,
-            path_s=work.path_s,
-        ),
-    )
+    return QuantumTask(build_programs, _StepOptions(**work.options))
 
 
 def _fan(fan_out: FanOut, *results: Any) -> list[Any]:

@@ -94,18 +94,7 @@ class ParslEngine:
         """Call the step's app; the arguments may be futures."""
         if work.step.kind != "quantum":
             return self._apps[work.step.kind](work, *dependencies)
-        spec = {
-            "shots": work.step.shots,
-            "stop_when": work.step.stop_when,
-            "job_class": work.step.job_class,
-            "qpu": work.step.qpu,
-            "priority": work.step.priority,
-            "seed": work.seed,
-            "name": work.name,
-            "key": work.key,
-            "key_origin": "engine",
-            "path_s": work.path_s,
-        }
+        spec = {**work.options, "key_origin": "engine"}
         app = quantum_app(data_flow_kernel=self._kernel)(_named(work.name))
         return app(work, *dependencies, parsl_resource_specification=spec)
 

@@ -8,18 +8,17 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
-from qpu_executor.errors import ConfigError
-from qpu_executor.nearest import did_you_mean
+from qpu_executor.qpus.adapter_settings import AdapterSettings, read_settings
 
 API_PATH = "/api/v1"
 """Where the controller's API lives, if `url` names no path of its own."""
 
-Seconds = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(gt=0, le=1e6)]
 
 
-class ControllerSettings(BaseModel):
+class ControllerSettings(AdapterSettings):
     """Settings of a controller's adapter. Durations are seconds of real time.
 
     `url`: of the controller, with the API's path where that isn't `/api/v1`. `headers`: sent
@@ -34,8 +33,6 @@ class ControllerSettings(BaseModel):
     show this long afterwards, has never reached it (None: an operator decides).
     `partial_results`: a cancelled job gives the shots that it took.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     url: str
     headers: dict[str, str] = {}
@@ -83,25 +80,4 @@ class ControllerSettings(BaseModel):
     @classmethod
     def read(cls, name: str, given: Mapping[str, Any]) -> ControllerSettings:
         """Settings of QPU `name`. Raises ConfigError with the key and what it must be."""
-        try:
-            return cls.model_validate(dict(given))
-        except ValidationError as error:
-            first = error.errors()[0]
-        key = str(first["loc"][0]) if first["loc"] else ""
-        where = f"qpus.{name}.{key}"
-        if first["type"] == "extra_forbidden":
-            known = list(cls.model_fields)
-            raise ConfigError(
-                f"unknown setting {key!r}{did_you_mean(key, known)}",
-                where=where,
-                expected=f"one of {', '.join(known)}",
-            ) from None
-        if first["type"] == "missing":
-            raise ConfigError("this setting is missing", where=where) from None
-        # An address or a header may hold a secret.
-        shown = "this" if key in ("url", "headers") else repr(first["input"])
-        raise ConfigError(
-            f"{shown} is no value for this setting",
-            where=where,
-            expected=first["msg"].removeprefix("Value error, "),
-        ) from None
+        return read_settings(cls, name, given)

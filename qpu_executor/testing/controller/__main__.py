@@ -13,7 +13,7 @@ from typing import Any
 from qpu_executor.qpus.emulation import Emulation
 from qpu_executor.qpus.emulator_settings import EmulatorSettings
 from qpu_executor.qpus.shot_source import ShotSource
-from qpu_executor.testing.controller.coins import Coins
+from qpu_executor.testing.coins import Coins
 from qpu_executor.testing.controller.faults import Faults
 from qpu_executor.testing.controller.ledger import ExecutionLedger
 from qpu_executor.testing.controller.machine import ControllerMachine
