@@ -12,7 +12,7 @@ from qpu_executor.manager.service.site_rules import SiteRules
 from qpu_executor.model.clock import Clock
 from qpu_executor.model.states import CalibrationStarter, QpuState
 from qpu_executor.model.timing import CalibrationPlan
-from qpu_executor.model.values import QpuSpec
+from qpu_executor.model.values import ChunkId, QpuSpec
 from qpu_executor.nearest import did_you_mean
 from qpu_executor.qpus.base import Capabilities, DeviceDescription, Health, QpuAdapter
 
@@ -21,7 +21,8 @@ from qpu_executor.qpus.base import Capabilities, DeviceDescription, Health, QpuA
 class Qpu:
     """One QPU: its adapter, its device, and its health when last seen.
 
-    `rules`: what the site says of it.
+    `rules`: what the site says of it. `overdue`: chunks that it has said nothing about for
+    longer than those allow, each with that in words; it is DOWN because of them.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Qpu:
     description: DeviceDescription = field(default_factory=lambda: DeviceDescription("unknown"))
     health: Health = field(default_factory=lambda: Health(QpuState.DOWN, "not opened yet"))
     rules: SiteRules = field(default_factory=SiteRules)
+    overdue: dict[ChunkId, str] = field(default_factory=dict)
 
     @property
     def capabilities(self) -> Capabilities:
