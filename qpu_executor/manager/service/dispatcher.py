@@ -41,14 +41,23 @@ ASK_AGAIN_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 class Dispatcher:
     """Runs chunks on the QPUs of a fleet. `post` puts an event into the inbox.
 
-    `health_every_s`: seconds of `clock` between looks at a QPU's health.
+    `health_every_s`: seconds of `clock` between looks at a QPU's health. `answer_s`: real
+    seconds in which an adapter has to say how its QPU is, and to let go at the end.
     """
 
-    def __init__(self, fleet: Fleet, post: Post, clock: Clock, health_every_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        post: Post,
+        clock: Clock,
+        health_every_s: float = 5.0,
+        answer_s: float = 60.0,
+    ) -> None:
         self._fleet = fleet
         self._post = post
         self._clock = clock
         self._health_every_s = health_every_s
+        self._answer_s = answer_s
         self._tasks: set[asyncio.Task[None]] = set()
         self._said: dict[str, Health] = {}
         self._followed: dict[ChunkId, asyncio.Task[None]] = {}
@@ -99,7 +108,10 @@ class Dispatcher:
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            _, left = await asyncio.wait(tasks, timeout=self._answer_s)
+            for task in left:
+                log.error("%s doesn't end; the manager goes on without it", task.get_name())
 
     # -- one chunk ------------------------------------------------------------
 
@@ -238,8 +250,9 @@ class Dispatcher:
         if qpu.health.state is not QpuState.UP:
             return
         try:
-            found = await qpu.adapter.describe()
-        except QpuExecutorError as error:
+            async with asyncio.timeout(self._answer_s):
+                found = await qpu.adapter.describe()
+        except (QpuExecutorError, TimeoutError) as error:
             log.warning("QPU %s doesn't describe its device now: %s", qpu.name, error)
             return
         if found != qpu.description:
@@ -247,7 +260,13 @@ class Dispatcher:
             qpu.description = found
 
     async def _look(self, qpu: Qpu) -> None:
-        self._saw(qpu, await qpu.adapter.health())
+        try:
+            async with asyncio.timeout(self._answer_s):
+                health = await qpu.adapter.health()
+        except TimeoutError:
+            silence = f"its adapter hasn't said for {self._answer_s:g} s how it is"
+            health = Health(QpuState.DOWN, silence)
+        self._saw(qpu, health)
 
     def _saw(self, qpu: Qpu, health: Health) -> None:
         self._said[qpu.name] = health
