@@ -75,6 +75,7 @@ def _register() -> None:
     app.command("resume")(operate.resume)
     app.command("calibrate")(operate.calibrate)
     app.command("requeue")(operate.requeue)
+    app.command("settle")(operate.settle)
     app.add_typer(windows.window, name="window")
     app.add_typer(operate.policy, name="policy")
     app.add_typer(tokens.token, name="token")

@@ -1,14 +1,18 @@
-"""Operators' verbs: drain, resume, calibrate, requeue, policy reload."""
+"""Operators' verbs: drain, resume, calibrate, requeue, settle, policy reload."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from qpu_executor.cli.connecting import JsonOption, ManagerOption, connected
+from qpu_executor.cli.counts_file import read_counts
+from qpu_executor.errors import ConfigError
 from qpu_executor.model.states import TaskState
+from qpu_executor.wire.policy import SettleRequest
 from qpu_executor.wire.site import QpuOut
 
 Qpu = Annotated[str, typer.Argument(help="The QPU's name (`qpu info`).")]
@@ -60,6 +64,47 @@ def requeue(
     for task in tasks:
         stops = " (its chunk is being stopped)" if task.state is TaskState.RUNNING else ""
         print(f"task {task.id}: {task.state}{stops}, {task.shots_done} of {task.shots} shots")
+
+
+def settle(
+    task: Annotated[int, typer.Argument(help="The number of a task whose chunk is UNKNOWN.")],
+    lost: Annotated[
+        bool, typer.Option("--lost", help="The chunk's shots are taken again.")
+    ] = False,
+    counts: Annotated[
+        Path | None,
+        typer.Option("--counts", help="A JSON file with its counts, read off the machine."),
+    ] = None,
+    device_s: Annotated[
+        float, typer.Option("--device-s", min=0.0, help="Seconds that the QPU took for them.")
+    ] = 0.0,
+    chunk: Annotated[
+        int | None, typer.Option("--chunk", min=0, help="Refuse where another one is out.")
+    ] = None,
+    manager: ManagerOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what became of a chunk of which its QPU doesn't tell."""
+    if lost == (counts is not None):
+        raise ConfigError(
+            "a chunk is either lost or has counts",
+            where=f"task {task}",
+            expected="--lost, or --counts FILE",
+            next_step="look at the machine: counts that are lost by mistake are taken twice",
+        )
+    verdict = SettleRequest(
+        lost=lost,
+        counts=None if counts is None else read_counts(counts),
+        device_s=device_s,
+        chunk=chunk,
+    )
+    with connected(manager) as client:
+        found = client.settle(task, verdict)
+    if as_json:
+        print(found.model_dump_json())
+        return
+    how = "declared lost" if lost else "settled with its counts"
+    print(f"task {found.id}: chunk {how}; {found.state}, {found.shots_done} of {found.shots} shots")
 
 
 @policy.callback()

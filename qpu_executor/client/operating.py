@@ -5,8 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qpu_executor.client import protocol
-from qpu_executor.wire.policy import PolicyOut, WindowList, WindowOut, WindowRequest
+from qpu_executor.wire.policy import (
+    PolicyOut,
+    SettleRequest,
+    WindowList,
+    WindowOut,
+    WindowRequest,
+)
 from qpu_executor.wire.site import QpuOut
+from qpu_executor.wire.tasks import TaskOut
 from qpu_executor.wire.tokens import NewTokenOut, TokenList, TokenOut, TokenRequest
 
 if TYPE_CHECKING:
@@ -30,6 +37,13 @@ class AsyncOperating:
     async def calibrate(self, qpu: str) -> QpuOut:
         """Ask for a calibration of a QPU, after the chunk that runs. For operators."""
         return await self._channel.call(protocol.calibrate(qpu), QpuOut)
+
+    async def settle(self, task_id: int, verdict: SettleRequest) -> TaskOut:
+        """Say what became of a task's chunk that is UNKNOWN. For operators.
+
+        Raises UnknownTask, and RequestRefused where its QPU answers for the chunk.
+        """
+        return await self._channel.call(protocol.settle(task_id, verdict), TaskOut)
 
     async def reload_policy(self) -> PolicyOut:
         """Read the site file's scheduling part again; the queue stays. For operators."""
@@ -74,6 +88,13 @@ class Operating:
     def calibrate(self, qpu: str) -> QpuOut:
         """Ask for a calibration of a QPU, after the chunk that runs. For operators."""
         return self._thread.run(self._client.calibrate(qpu))
+
+    def settle(self, task_id: int, verdict: SettleRequest) -> TaskOut:
+        """Say what became of a task's chunk that is UNKNOWN. For operators.
+
+        Raises UnknownTask, and RequestRefused where its QPU answers for the chunk.
+        """
+        return self._thread.run(self._client.settle(task_id, verdict))
 
     def reload_policy(self) -> PolicyOut:
         """Read the site file's scheduling part again; the queue stays. For operators."""

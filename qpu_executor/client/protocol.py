@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from qpu_executor.model.states import TaskState
 from qpu_executor.programs.program import Program
-from qpu_executor.wire.policy import DrainRequest, WindowRequest
+from qpu_executor.wire.policy import DrainRequest, SettleRequest, WindowRequest
 from qpu_executor.wire.sessions import KeepWarmRequest, SessionRequest
 from qpu_executor.wire.tasks import ProgramIn, SubmitRequest, TaskIds, TaskRequest
 from qpu_executor.wire.tokens import TokenRequest
@@ -126,6 +126,11 @@ def release(ids: Sequence[int]) -> ApiRequest:
 def requeue(ids: Sequence[int]) -> ApiRequest:
     """Stop the chunks of running tasks and queue these again -> TaskList."""
     return _post("/v1/tasks/requeue", TaskIds(ids=list(ids)), repeatable=False)
+
+
+def settle(task_id: int, verdict: SettleRequest) -> ApiRequest:
+    """Say what became of a task's chunk that is UNKNOWN -> TaskOut."""
+    return _post(f"/v1/tasks/{int(task_id)}/settle", verdict, repeatable=False)
 
 
 def why(task_id: int) -> ApiRequest:

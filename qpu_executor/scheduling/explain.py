@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from qpu_executor.model.states import QpuState, TaskState, WaitReason
+from qpu_executor.model.states import ChunkState, QpuState, TaskState, WaitReason
 from qpu_executor.model.timing import Window
-from qpu_executor.model.values import Instant
+from qpu_executor.model.values import ChunkId, Instant
 from qpu_executor.scheduling.boundaries import Blocked
 from qpu_executor.scheduling.calibration import Calibration
 from qpu_executor.scheduling.queue import Queue
@@ -48,6 +48,25 @@ class QpuView:
     windows: tuple[Window, ...] = ()
     hold: WarmHold | None = None
     lingers: tuple[WarmHold, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkView:
+    """A task's chunk that is out. `shots`: asked of the QPU."""
+
+    id: ChunkId
+    qpu: str
+    shots: int
+    state: ChunkState
+
+
+def chunk_out(state: CoreState, task_id: int) -> ChunkView | None:
+    """A task's chunk that hasn't ended; None if there is none."""
+    task = state.tasks.get(task_id)
+    if task is None or task.chunk is None:
+        return None
+    chunk = task.chunk
+    return ChunkView(chunk.id, chunk.qpu, chunk.shots, chunk.state)
 
 
 def waiting(state: CoreState, queue: Queue, task_id: int, now: Instant) -> Waiting | None:

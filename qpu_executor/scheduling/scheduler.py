@@ -50,7 +50,15 @@ from qpu_executor.scheduling.calendar_events import CalendarEvents
 from qpu_executor.scheduling.charging import ChargingTable
 from qpu_executor.scheduling.chunk_events import ChunkEvents
 from qpu_executor.scheduling.commands import Command
-from qpu_executor.scheduling.explain import QpuView, Waiting, view, wait_reason, waiting
+from qpu_executor.scheduling.explain import (
+    ChunkView,
+    QpuView,
+    Waiting,
+    chunk_out,
+    view,
+    wait_reason,
+    waiting,
+)
 from qpu_executor.scheduling.fair_share import FairShareRules, ShareView, UsageLedger
 from qpu_executor.scheduling.gates import Gates
 from qpu_executor.scheduling.holding import Holding
@@ -297,6 +305,10 @@ class Scheduler:
     def qpu(self, name: str) -> QpuView | None:
         """A QPU as the core sees it; None if it isn't registered."""
         return view(self._state, self._queue, name)
+
+    def chunk_out(self, task_id: int) -> ChunkView | None:
+        """A task's chunk that hasn't ended; None if there is none."""
+        return chunk_out(self._state, task_id)
 
     def why(self, task_id: int) -> Why | None:
         """Where a task stands: the parts of its place, and who goes before it."""

@@ -61,6 +61,7 @@ class QpuSettings(BaseModel):
     """A QPU: its adapter's `kind`, and whatever that adapter wants to know.
 
     `calibration_plan`: what the manager plans with, instead of what the adapter says.
+    `unknown_deadline_s`: how long the QPU may leave open what became of a chunk.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
@@ -70,6 +71,7 @@ class QpuSettings(BaseModel):
     windows: list[WindowSettings] = []
     layout_grouping: LayoutGroupingSettings = LayoutGroupingSettings(chunks=0)
     keep_warm: KeepWarmSettings = KeepWarmSettings()
+    unknown_deadline_s: float = Field(default=600.0, gt=0)
 
     def plan(self) -> CalibrationPlan | None:
         """The site's own calibration plan; None: the adapter's."""
@@ -85,6 +87,7 @@ class QpuSettings(BaseModel):
             max_linger_s=self.keep_warm.max_linger_s,
             max_run_s=self.keep_warm.max_run_s,
             max_run_idle_s=self.keep_warm.max_run_idle_s,
+            unknown_deadline_s=self.unknown_deadline_s,
         )
 
     def window_rules(self) -> tuple[WindowRule, ...]:

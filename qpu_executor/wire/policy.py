@@ -123,6 +123,25 @@ class DrainRequest(Request):
     reason: str = Field(default="", max_length=200)
 
 
+class SettleRequest(Request):
+    """What became of a task's chunk that is UNKNOWN: it is lost, or these are its counts.
+
+    `device_s`: seconds that the QPU took for the counts; 0: nobody knows, none are charged.
+    `chunk`: the request is refused where another one is out.
+    """
+
+    lost: bool = False
+    counts: dict[str, int] | None = None
+    device_s: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    chunk: int | None = Field(default=None, ge=0)
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> SettleRequest:
+        if self.lost == (self.counts is not None):
+            raise ValueError("either `lost`: true or `counts`, and one of them")
+        return self
+
+
 class WindowRequest(Request):
     """A time in which a QPU is closed, or reserved.
 

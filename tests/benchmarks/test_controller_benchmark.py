@@ -36,8 +36,8 @@ SHOT_S = 0.005
 CHUNKS = 80
 WARM_UP = 5
 STORE_WARM_UP = 140
-"""Chunks after which the store's write-ahead log has its full size. Until then every commit
-lengthens a file, which the file system takes some milliseconds for."""
+"""Chunks after which the store's write-ahead log has been gone through once. A log that grew
+with every commit cost some milliseconds for each until then: the first ones are shown too."""
 
 SITE = """
 manager:

@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 
+from qpu_executor.errors import RequestRefused
 from qpu_executor.model.states import ChunkState
 from qpu_executor.programs.program import Program
 from qpu_executor.programs.pulser_sequence import to_program
 from qpu_executor.testing.controller.ledger import executed_by_mark
 from qpu_executor.testing.controller.process import ControllerProcess
 from qpu_executor.testing.sequences import small_sequence
+from qpu_executor.wire.policy import SettleRequest
 
 SITE = """
 manager:
@@ -126,3 +128,31 @@ def test_the_example_site_runs_on_the_stand_in(
     with served.connect() as client:
         result = client.submit(program, 5).result(timeout=60)
     assert (result.shots, result.qpu) == (5, "fresnel")
+
+
+def test_chunk_that_a_dead_controller_leaves_open_is_settled_by_an_operator(
+    make_manager: Any, make_controller: Callable[[], ControllerProcess], program: Program
+) -> None:
+    controller = make_controller()
+    site = SITE.replace("silence_s: 1", "silence_s: 0.5, unknown_deadline_s: 0.5")
+    served = make_manager(site=site.format(url=controller.url))
+    served.start()
+    with served.connect() as client:
+        task = client.submit(program, SHOTS)
+        wait_for_running_chunk(controller, at_least=1)
+        controller.kill()
+        while f"`qpu settle {task.id}`" not in (client.qpus()[0].status_reason or ""):
+            time.sleep(0.05)
+        assert client.qpus()[0].state == "DOWN"
+        unknown = client.task_detail(task.id).chunks[-1]
+        assert unknown.state is ChunkState.UNKNOWN
+        with pytest.raises(RequestRefused, match=f"chunk {unknown.n + 1} isn't out"):
+            client.settle(task.id, SettleRequest(lost=True, chunk=unknown.n + 1))
+        client.settle(task.id, SettleRequest(lost=True, chunk=unknown.n))
+        controller.start()
+        result = task.result(timeout=60)
+        settled = client.task_detail(task.id).chunks[unknown.n]
+    assert settled.state is ChunkState.LOST
+    assert "declared lost by" in settled.reason
+    assert result.shots == SHOTS == sum(result.counts.values())
+    assert sum(executed_by_mark(controller.ledger).values()) == SHOTS

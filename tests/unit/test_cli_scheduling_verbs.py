@@ -105,6 +105,7 @@ ANSWERS: dict[str, Any] = {
     "POST /v1/qpus/alpha/resume": QPU | {"state": "UP", "status_reason": None},
     "POST /v1/qpus/alpha/calibrate": QPU,
     "POST /v1/tasks/requeue": {"tasks": [TASK], "cursor": 0},
+    "POST /v1/tasks/17/settle": TASK,
     "POST /v1/policy/reload": {"policy": "banded", "changed": ["age_cap_s"]},
 }
 
@@ -208,6 +209,54 @@ def test_drain_hands_over_the_reason_and_says_what_still_runs(
     assert code == 0
     assert manager.asked["POST /v1/qpus/alpha/drain"] == {"reason": "new laser"}
     assert out == "QPU alpha: DRAINING (new laser) - 1 chunk still running\n"
+
+
+def test_settle_sends_the_operator_s_word(manager: FixedManager, qpu: Any, tmp_path: Path) -> None:
+    code, out, err = qpu("settle", "17", "--lost", "--chunk", "2")
+    assert (code, err) == (0, "")
+    assert "chunk declared lost" in out
+    asked = manager.asked["POST /v1/tasks/17/settle"]
+    assert (asked["lost"], asked["chunk"], asked.get("counts")) == (True, 2, None)
+    counts = tmp_path / "counts.json"
+    counts.write_text('{"01": 60, "10": 40}')
+    code, out, err = qpu("settle", "17", "--counts", str(counts), "--device-s", "9.5", "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["id"] == 17
+    asked = manager.asked["POST /v1/tasks/17/settle"]
+    assert (asked["counts"], asked["device_s"]) == ({"01": 60, "10": 40}, 9.5)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "can't be read"),
+        ("{", "isn't JSON"),
+        ("[1]", "holds no counts"),
+        ('{"0": 1.5}', "holds no counts"),
+        ('{"0": true}', "holds no counts"),
+    ],
+)
+def test_settle_refuses_a_file_without_counts_and_says_what_it_expects(
+    manager: FixedManager, qpu: Any, tmp_path: Path, content: str | None, message: str
+) -> None:
+    counts = tmp_path / "counts.json"
+    if content is not None:
+        counts.write_text(content)
+    code, _, err = qpu("settle", "17", "--counts", str(counts))
+    assert code == 2
+    assert message in err
+    assert str(counts) in err
+    assert "POST /v1/tasks/17/settle" not in manager.asked
+
+
+@pytest.mark.parametrize("words", [[], ["--lost", "--counts", "c.json"]])
+def test_settle_wants_one_of_lost_and_counts(
+    manager: FixedManager, qpu: Any, words: list[str]
+) -> None:
+    code, _, err = qpu("settle", "17", *words)
+    assert code == 2
+    assert "--lost, or --counts FILE" in err
+    assert "POST /v1/tasks/17/settle" not in manager.asked
 
 
 def test_requeue_names_every_task_with_its_shots(manager: FixedManager, qpu: Any) -> None:

@@ -333,3 +333,20 @@ async def test_a_query_uses_its_index(
         plan = connection.execute(f"EXPLAIN QUERY PLAN {compiled}", parameters).fetchall()
     steps = [row[3] for row in plan]
     assert any(index in step for step in steps), steps
+
+
+async def test_a_new_store_s_write_ahead_log_has_its_full_size_and_the_file_hasn_t(
+    path: Path,
+) -> None:
+    store = SqlStore(path)
+    await store.open()
+    wal = path.with_name(path.name + "-wal")
+    assert wal.stat().st_size >= 1000 * 4096
+    await frozen_store.fill(store)
+    assert wal.stat().st_size < 1100 * 4096
+    await store.close()
+    assert path.stat().st_size < 500_000
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        names = connection.execute("SELECT name FROM sqlite_master").fetchall()
+    assert ("never_committed",) not in names

@@ -15,6 +15,7 @@ from qpu_executor.manager.service.estimating import Estimate, usable
 from qpu_executor.manager.service.estimating import estimate as estimate_of
 from qpu_executor.manager.service.forecast import Span, expected_end, expected_start
 from qpu_executor.manager.service.operations import Operations
+from qpu_executor.manager.service.settling import Verdict
 from qpu_executor.manager.store.records import TaskRow
 from qpu_executor.model.states import TaskState
 from qpu_executor.model.timing import after
@@ -25,13 +26,14 @@ from qpu_executor.wire.policy import (
     DrainRequest,
     EstimateOut,
     PolicyOut,
+    SettleRequest,
     SharesOut,
     WhyOut,
     WindowList,
     WindowRequest,
 )
 from qpu_executor.wire.site import QpuOut
-from qpu_executor.wire.tasks import Problem, TaskIds, TaskList, TaskRequest
+from qpu_executor.wire.tasks import Problem, TaskIds, TaskList, TaskOut, TaskRequest
 
 router = APIRouter(
     prefix="/v1",
@@ -132,6 +134,13 @@ async def requeue(asked: Asked, body: TaskIds) -> TaskList:
     return TaskList(
         tasks=[asked.task_out(row) for row in rows], cursor=asked.manager.broadcast.newest
     )
+
+
+@router.post("/tasks/{task_id}/settle", tags=["operators"])
+async def settle(asked: Asked, task_id: int, body: SettleRequest) -> TaskOut:
+    """Say what became of a task's chunk that is UNKNOWN. Its QPU is asked no more."""
+    verdict = Verdict(body.counts, body.device_s, body.chunk)
+    return asked.task_out(await Operations(asked.manager, asked.caller).settle(task_id, verdict))
 
 
 @router.post("/policy/reload", tags=["operators"])

@@ -2,7 +2,8 @@
 
 One asyncio task per chunk in flight. The dispatcher decides nothing: it starts
 the chunks it is told to, asks again about those that nobody answers for, and
-posts what it learns to the manager's inbox.
+posts what it learns to the manager's inbox. A QPU that has said nothing about a
+chunk for as long as its site allows is DOWN until that chunk is settled.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable, Coroutine
 
 from qpu_executor.errors import ManagerUnreachable, ProgramError, QpuExecutorError
 from qpu_executor.manager.service.fleet import Fleet, Qpu
-from qpu_executor.manager.service.qpu_news import health_events
+from qpu_executor.manager.service.qpu_news import health_events, held_down
 from qpu_executor.model.clock import Clock
 from qpu_executor.model.events import (
     CalibrationEnded,
@@ -40,15 +41,27 @@ ASK_AGAIN_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 class Dispatcher:
     """Runs chunks on the QPUs of a fleet. `post` puts an event into the inbox.
 
-    `health_every_s`: seconds of `clock` between looks at a QPU's health.
+    `health_every_s`: seconds of `clock` between looks at a QPU's health. `answer_s`: real
+    seconds in which an adapter has to say how its QPU is, and to let go at the end.
     """
 
-    def __init__(self, fleet: Fleet, post: Post, clock: Clock, health_every_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        post: Post,
+        clock: Clock,
+        health_every_s: float = 5.0,
+        answer_s: float = 60.0,
+    ) -> None:
         self._fleet = fleet
         self._post = post
         self._clock = clock
         self._health_every_s = health_every_s
+        self._answer_s = answer_s
         self._tasks: set[asyncio.Task[None]] = set()
+        self._said: dict[str, Health] = {}
+        self._followed: dict[ChunkId, asyncio.Task[None]] = {}
+        self._unanswered: dict[ChunkId, asyncio.Task[None]] = {}
 
     def watch_health(self) -> None:
         """Report every QPU whose health changes, from now on."""
@@ -57,8 +70,8 @@ class Dispatcher:
 
     def start(self, qpu: str, order: ChunkOrder) -> None:
         """Hand a chunk to its QPU and follow it to its end."""
-        work = self._run(self._fleet.get(qpu), order)
-        self._spawn(self._guarded(order.chunk, work), f"chunk {order.chunk}")
+        found = self._fleet.get(qpu)
+        self._follow_to_its_end(found, order.chunk, self._run(found, order))
 
     def adopt(self, qpu: str, chunk: ChunkId) -> None:
         """Follow a chunk that an earlier incarnation sent: ask first, never start it."""
@@ -66,7 +79,8 @@ class Dispatcher:
         if found is None:
             self._post(ChunkLost(chunk, f"QPU {qpu} is no longer in the site file", False), None)
             return
-        self._spawn(self._guarded(chunk, self._resolve(found, chunk)), f"adopted chunk {chunk}")
+        self._await_an_answer(found, chunk)
+        self._follow_to_its_end(found, chunk, self._resolve(found, chunk))
 
     def stop(self, qpu: str, chunk: ChunkId) -> None:
         """Ask the QPU to end a chunk early; its outcome arrives the usual way."""
@@ -80,16 +94,39 @@ class Dispatcher:
         if found is not None:
             self._spawn(self._calibrate(found), f"calibration of {qpu}")
 
+    def settled(self, qpu: str, chunk: ChunkId) -> None:
+        """An operator has decided about a chunk that nobody answered for: ask no more."""
+        following = self._followed.pop(chunk, None)
+        if following is not None:
+            following.cancel()
+        found = self._fleet.find(qpu)
+        if found is not None:
+            self._answered(found, chunk)
+
     async def close(self) -> None:
         """Let go of everything in flight, without a word: a later manager asks about it."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            _, left = await asyncio.wait(tasks, timeout=self._answer_s)
+            for task in left:
+                log.error("%s doesn't end; the manager goes on without it", task.get_name())
 
     # -- one chunk ------------------------------------------------------------
 
-    async def _guarded(self, chunk: ChunkId, work: Coroutine[None, None, None]) -> None:
+    def _follow_to_its_end(
+        self, qpu: Qpu, chunk: ChunkId, work: Coroutine[None, None, None]
+    ) -> None:
+        following = self._spawn(self._guarded(qpu, chunk, work), f"chunk {chunk}")
+        self._followed[chunk] = following
+        following.add_done_callback(lambda _: self._left(chunk, following))
+
+    def _left(self, chunk: ChunkId, following: asyncio.Task[None]) -> None:
+        if self._followed.get(chunk) is following:
+            del self._followed[chunk]
+
+    async def _guarded(self, qpu: Qpu, chunk: ChunkId, work: Coroutine[None, None, None]) -> None:
         try:
             await work
         except Exception as error:
@@ -97,6 +134,7 @@ class Dispatcher:
             # so it keeps its slot until an operator decides: never repeat it blindly.
             log.exception("chunk %s: its adapter broke its contract", chunk)
             self._post(ChunkUnanswered(chunk, f"the adapter failed: {error!r}"), None)
+            self._await_an_answer(qpu, chunk)
 
     async def _run(self, qpu: Qpu, order: ChunkOrder) -> None:
         chunk = order.chunk
@@ -107,6 +145,7 @@ class Dispatcher:
             return
         except ManagerUnreachable as error:
             self._post(ChunkUnanswered(chunk, str(error)), None)
+            self._await_an_answer(qpu, chunk)
             await self._resolve(qpu, chunk)
             return
         except QpuExecutorError as error:
@@ -121,6 +160,8 @@ class Dispatcher:
 
     async def _follow(self, qpu: Qpu, chunk: ChunkId) -> None:
         outcome = await qpu.adapter.wait(chunk)
+        if outcome.kind is OutcomeKind.UNANSWERED:
+            self._await_an_answer(qpu, chunk)
         if outcome.health is not None:
             self._saw(qpu, outcome.health)
         elif outcome.kind is OutcomeKind.FAULT:
@@ -134,6 +175,8 @@ class Dispatcher:
         attempt = 0
         while True:
             outcome = await qpu.adapter.ask(chunk)
+            if outcome is None or outcome.kind is not OutcomeKind.UNANSWERED:
+                self._answered(qpu, chunk)
             if outcome is None:
                 self._post(ChunkStarted(chunk), None)
                 await self._follow(qpu, chunk)
@@ -145,6 +188,39 @@ class Dispatcher:
                 self._post(ChunkUnanswered(chunk, outcome.message), None)
             await asyncio.sleep(ASK_AGAIN_S[min(attempt, len(ASK_AGAIN_S) - 1)])
             attempt += 1
+
+    # -- chunks that nobody answers for -----------------------------------------
+
+    def _await_an_answer(self, qpu: Qpu, chunk: ChunkId) -> None:
+        """The time runs in which the QPU has to say what became of a chunk."""
+        if chunk not in self._unanswered:
+            waiting = self._spawn(self._overdue(qpu, chunk), f"deadline of chunk {chunk}")
+            self._unanswered[chunk] = waiting
+
+    def _answered(self, qpu: Qpu, chunk: ChunkId) -> None:
+        """That is known now; a QPU that was DOWN because of it is what it says of itself."""
+        waiting = self._unanswered.pop(chunk, None)
+        if waiting is not None:
+            waiting.cancel()
+        if qpu.overdue.pop(chunk, None) is not None:
+            self._saw(qpu, self._said[qpu.name])
+
+    async def _overdue(self, qpu: Qpu, chunk: ChunkId) -> None:
+        since = self._clock.now()
+        while True:
+            allowed_s = qpu.rules.unknown_deadline_s
+            until = since + int(allowed_s * MICROSECONDS)
+            if until <= self._clock.now():
+                break
+            await self._clock.sleep_until(until)
+        reason = f"nobody has said for {allowed_s:g} s what became of chunk {chunk}"
+        log.error("QPU %s: %s; it is DOWN until that is settled", qpu.name, reason)
+        self._post(ChunkUnanswered(chunk, reason), None)
+        said = self._said.get(qpu.name, qpu.health)
+        qpu.overdue[chunk] = f"{reason}: `qpu settle {chunk.task_id}`"
+        self._saw(qpu, said)
+
+    # -- what else a QPU is asked -----------------------------------------------
 
     async def _stop(self, qpu: Qpu, chunk: ChunkId) -> None:
         await qpu.adapter.stop(chunk)
@@ -174,8 +250,9 @@ class Dispatcher:
         if qpu.health.state is not QpuState.UP:
             return
         try:
-            found = await qpu.adapter.describe()
-        except QpuExecutorError as error:
+            async with asyncio.timeout(self._answer_s):
+                found = await qpu.adapter.describe()
+        except (QpuExecutorError, TimeoutError) as error:
             log.warning("QPU %s doesn't describe its device now: %s", qpu.name, error)
             return
         if found != qpu.description:
@@ -183,17 +260,25 @@ class Dispatcher:
             qpu.description = found
 
     async def _look(self, qpu: Qpu) -> None:
-        self._saw(qpu, await qpu.adapter.health())
+        try:
+            async with asyncio.timeout(self._answer_s):
+                health = await qpu.adapter.health()
+        except TimeoutError:
+            silence = f"its adapter hasn't said for {self._answer_s:g} s how it is"
+            health = Health(QpuState.DOWN, silence)
+        self._saw(qpu, health)
 
     def _saw(self, qpu: Qpu, health: Health) -> None:
-        before, qpu.health = qpu.health, health
-        for event in health_events(qpu.name, before, health):
+        self._said[qpu.name] = health
+        before, qpu.health = qpu.health, held_down(health, qpu.overdue.values())
+        for event in health_events(qpu.name, before, qpu.health):
             self._post(event, None)
 
-    def _spawn(self, work: Coroutine[None, None, None], name: str) -> None:
+    def _spawn(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

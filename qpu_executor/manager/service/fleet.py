@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from qpu_executor.errors import OperatorError, RequestRefused
+from qpu_executor.errors import DeviceError, OperatorError, RequestRefused
 from qpu_executor.manager.service.qpu_news import reported_state
 from qpu_executor.manager.service.site_rules import SiteRules
 from qpu_executor.model.clock import Clock
 from qpu_executor.model.states import CalibrationStarter, QpuState
 from qpu_executor.model.timing import CalibrationPlan
-from qpu_executor.model.values import QpuSpec
+from qpu_executor.model.values import ChunkId, QpuSpec
 from qpu_executor.nearest import did_you_mean
 from qpu_executor.qpus.base import Capabilities, DeviceDescription, Health, QpuAdapter
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class Qpu:
     """One QPU: its adapter, its device, and its health when last seen.
 
-    `rules`: what the site says of it.
+    `rules`: what the site says of it. `overdue`: chunks that it has said nothing about for
+    longer than those allow, each with that in words; it is DOWN because of them.
     """
 
     name: str
@@ -30,6 +35,7 @@ class Qpu:
     description: DeviceDescription = field(default_factory=lambda: DeviceDescription("unknown"))
     health: Health = field(default_factory=lambda: Health(QpuState.DOWN, "not opened yet"))
     rules: SiteRules = field(default_factory=SiteRules)
+    overdue: dict[ChunkId, str] = field(default_factory=dict)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -63,9 +69,16 @@ class Qpu:
 
 
 class Fleet:
-    """All QPUs by name, in the order of the site file."""
+    """All QPUs by name, in the order of the site file.
 
-    def __init__(self, qpus: Iterable[Qpu]) -> None:
+    `open_s`, `close_s`: real seconds that an adapter may take to open and to close.
+    """
+
+    def __init__(
+        self, qpus: Iterable[Qpu], *, open_s: float = 300.0, close_s: float = 60.0
+    ) -> None:
+        self._open_s = open_s
+        self._close_s = close_s
         self._qpus = {qpu.name: qpu for qpu in qpus}
 
     async def open(self, clock: Clock, directory: Path) -> None:
@@ -74,15 +87,24 @@ class Fleet:
         `clock`: the manager's; `directory`: for the adapters' own small files.
         """
         for qpu in self._qpus.values():
-            await qpu.adapter.open(clock, directory)
-            _refuse_impossible_plan(qpu, qpu.rules.plan)
-            qpu.description = await qpu.adapter.describe()
-            qpu.health = await qpu.adapter.health()
+            try:
+                async with asyncio.timeout(self._open_s):
+                    await _open(qpu, clock, directory)
+            except TimeoutError:
+                raise DeviceError(
+                    f"its adapter hasn't opened for {self._open_s:g} s",
+                    where=f"QPU {qpu.name}",
+                    next_step="check the QPU, or take it out of the site file to start without it",
+                ) from None
 
     async def close(self) -> None:
-        """Close every adapter, also after a failed `open`."""
+        """Close every adapter, also after a failed `open`; one that doesn't end is left."""
         for qpu in self._qpus.values():
-            await qpu.adapter.close()
+            try:
+                async with asyncio.timeout(self._close_s):
+                    await qpu.adapter.close()
+            except TimeoutError:
+                log.error("QPU %s: its adapter hasn't closed for %g s", qpu.name, self._close_s)
 
     def change_rules(self, rules: Mapping[str, SiteRules]) -> None:
         """The site says this of its QPUs from now on; one that isn't named stays as it was."""
@@ -114,6 +136,13 @@ class Fleet:
                 next_step="see `qpu info`",
             )
         return qpu
+
+
+async def _open(qpu: Qpu, clock: Clock, directory: Path) -> None:
+    await qpu.adapter.open(clock, directory)
+    _refuse_impossible_plan(qpu, qpu.rules.plan)
+    qpu.description = await qpu.adapter.describe()
+    qpu.health = await qpu.adapter.health()
 
 
 def _refuse_impossible_plan(qpu: Qpu, plan: CalibrationPlan | None) -> None:

@@ -213,6 +213,8 @@ class DecisionLoop:
         self._take_over(ledger)
         for command in ledger.device_commands:
             await self._perform(command)
+        if ledger.device_commands:
+            await asyncio.sleep(0)  # the devices first: a QPU stands idle, the others only wait
         for answer in ledger.answers:
             answer()
         await self._broadcast.publish(self._journal_n, ledger.told, ledger.progress)

@@ -10,6 +10,7 @@ from qpu_executor.manager.auth.caller import Caller, Role
 from qpu_executor.manager.service.asking import ask_of_tasks
 from qpu_executor.manager.service.ledger import Ledger
 from qpu_executor.manager.service.manager import Manager
+from qpu_executor.manager.service.settling import Verdict
 from qpu_executor.manager.service.site_policy import SitePolicy
 from qpu_executor.manager.service.window_calendar import WindowRule
 from qpu_executor.manager.store.records import (
@@ -23,6 +24,8 @@ from qpu_executor.model.events import CalibrationDue, Event, QpuDrained, QpuResu
 from qpu_executor.model.states import TaskState
 from qpu_executor.model.values import Instant
 from qpu_executor.nearest import did_you_mean
+from qpu_executor.scheduling.commands import StopChunk
+from qpu_executor.scheduling.explain import ChunkView
 
 MOST_REASON = 200
 """Characters of a reason that are kept."""
@@ -81,6 +84,40 @@ class Operations:
         await manager.loop.run(change)
         rows = [manager.live.get(one) or await manager.store.task(one) for one in ids]
         return [row for row in rows if row is not None]
+
+    async def settle(self, task_id: int, verdict: Verdict) -> TaskRow:
+        """Say what became of a task's chunk that is UNKNOWN; returns the task's row afterwards.
+
+        Raises UnknownTask for a task that isn't live, and RequestRefused.
+        """
+        manager = self._manager
+        row = manager.live.get(task_id)
+        if row is None:
+            raise UnknownTask(f"no task {task_id} waits or runs", where="task")
+        program = (await manager.store.programs([row.program_hash])).get(row.program_hash)
+        atoms = None if program is None else program.atoms
+
+        def change(ledger: Ledger, now: Instant) -> ChunkView | RequestRefused:
+            try:
+                found = verdict.check(task_id, manager.scheduler.chunk_out(task_id), atoms)
+            except RequestRefused as refusal:
+                return refusal
+            event, outcome = verdict.fate(found, self._caller.name)
+            about: dict[str, object] = {"task": task_id, "chunk": found.id.n, "qpu": found.qpu}
+            if outcome is None:
+                self._record(ledger, now, "settle as lost", **about)
+            else:
+                self._record(ledger, now, "settle with counts", **about, shots=outcome.shots)
+            # Before the next one is sent: should the QPU still have it, it is in the way.
+            ledger.device_commands.append(StopChunk(0, found.id, found.qpu, "settled"))
+            manager.loop.decide(event, outcome, ledger, now)
+            return found
+
+        found = await manager.loop.run(change)
+        if isinstance(found, RequestRefused):
+            raise found
+        manager.dispatcher.settled(found.qpu, found.id)
+        return await self._any_task(task_id)
 
     async def ask(self, action: str, ids: Sequence[int]) -> list[TaskRow]:
         """Cancel, hold or release anybody's tasks; returns their rows afterwards.

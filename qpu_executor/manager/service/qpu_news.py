@@ -6,6 +6,9 @@ any other closing is a reported state.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 from qpu_executor.model.events import (
     CalibrationDue,
     CalibrationEnded,
@@ -25,6 +28,15 @@ def reported_state(health: Health) -> tuple[QpuState, str]:
     if calibration is not None and calibration.running:
         return QpuState.UP, ""
     return health.state, health.reason
+
+
+def held_down(health: Health, overdue: Iterable[str]) -> Health:
+    """DOWN whatever the QPU says of itself, where it has left questions unanswered."""
+    reasons = tuple(overdue)
+    if not reasons:
+        return health
+    said = () if health.state is QpuState.UP or not health.reason else (health.reason,)
+    return replace(health, state=QpuState.DOWN, reason="; ".join((*said, *reasons)))
 
 
 def health_events(qpu: str, before: Health | None, after: Health) -> list[Event]:

@@ -11,7 +11,8 @@ from qpu_executor.model.timing import CalibrationPlan
 @dataclass(frozen=True, slots=True)
 class SiteRules:
     """What the site says of a QPU, whatever its adapter is. Fields: as in `QpuSpec`;
-    `plan`: None stands for the adapter's own.
+    `plan`: None stands for the adapter's own. `unknown_deadline_s`: for how long it may leave
+    a question about a chunk unanswered.
     """
 
     plan: CalibrationPlan | None = None
@@ -21,6 +22,7 @@ class SiteRules:
     max_linger_s: float = 0.0
     max_run_s: float = 0.0
     max_run_idle_s: float | None = None
+    unknown_deadline_s: float = 600.0
 
     def changes(self, after: SiteRules) -> list[str]:
         """What is otherwise in `after`, in words."""
@@ -31,6 +33,7 @@ class SiteRules:
                 ("windows", self.windows != after.windows),
                 ("layout grouping", self._grouping() != after._grouping()),
                 ("keeping warm", self._keeping() != after._keeping()),
+                ("unknown deadline", self.unknown_deadline_s != after.unknown_deadline_s),
             )
             if differs
         ]

@@ -8,13 +8,15 @@ so that a task may be added and updated in one go.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
-from sqlalchemy.sql.dml import Update
+from sqlalchemy.sql.dml import Update, UpdateBase
 
 from qpu_executor.errors import StoreError
 from qpu_executor.manager.store import queries, rows
+from qpu_executor.manager.store.prepared import Prepared
 from qpu_executor.manager.store.records import (
     AddChunk,
     AddJournal,
@@ -37,6 +39,8 @@ from qpu_executor.model.states import ChunkState, TaskState
 
 Values = dict[str, Any]
 Item = TypeVar("Item")
+Run = Callable[[UpdateBase, Sequence[Values]], int]
+"""Runs a statement for each of these values; says how many rows it met."""
 
 SLICE = 1000
 """Values bound to one IN list; databases limit them (SQLite 32766, PostgreSQL 65535)."""
@@ -48,8 +52,9 @@ def sliced(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
         yield items[start : start + SLICE]
 
 
-def write(connection: Connection, changes: Sequence[Change]) -> None:
+def write(connection: Connection, prepared: Prepared, changes: Sequence[Change]) -> None:
     """Run all changes. Raises StoreError where one refers to a row that isn't there."""
+    run = partial(prepared.run, connection)
     programs: dict[str, ProgramRow] = {}
     adds: dict[type, list[Values]] = {
         kind: [] for kind in (AddSession, AddTask, AddChunk, AddJournal, AddToken)
@@ -90,7 +95,7 @@ def write(connection: Connection, changes: Sequence[Change]) -> None:
                 windows[qpu, name] = None
             case AddJournal(row):
                 adds[AddJournal].append(rows.JOURNAL.values(row))
-    _add_programs(connection, programs)
+    _add_programs(connection, run, programs)
     for kind, statement in (
         (AddSession, queries.add_sessions),
         (AddTask, queries.add_tasks),
@@ -98,55 +103,53 @@ def write(connection: Connection, changes: Sequence[Change]) -> None:
         (AddToken, queries.add_tokens),
     ):
         if adds[kind]:
-            connection.execute(statement, adds[kind])
-    _update(connection, queries.update_tasks, task_updates, lambda of: f"task {of['of_task']}")
+            run(statement, adds[kind])
+    _update(run, queries.update_tasks, task_updates, lambda of: f"task {of['of_task']}")
     _update(
-        connection,
+        run,
         queries.update_chunks,
         chunk_updates,
         lambda of: f"chunk {of['of_task']}.{of['of_n']}",
     )
     if discards:  # after the updates, which may have ended the chunks that it is about
-        connection.execute(queries.discard_chunks, discards)
-    _update(connection, queries.close_sessions, closes, lambda of: f"session {of['of_session']!r}")
-    _update(connection, queries.revoke_tokens, revokes, lambda of: f"token {of['of_token']!r}")
+        run(queries.discard_chunks, discards)
+    _update(run, queries.close_sessions, closes, lambda of: f"session {of['of_session']!r}")
+    _update(run, queries.revoke_tokens, revokes, lambda of: f"token {of['of_token']!r}")
     if windows:
-        _put_windows(connection, windows)
+        _put_windows(run, windows)
     if adds[AddJournal]:
-        connection.execute(queries.add_journal, adds[AddJournal])
+        run(queries.add_journal, adds[AddJournal])
 
 
-def _put_windows(connection: Connection, windows: dict[tuple[str, str], Values | None]) -> None:
+def _put_windows(run: Run, windows: dict[tuple[str, str], Values | None]) -> None:
     """The last word on each window: replaced, or gone."""
-    connection.execute(
-        queries.drop_window, [{"of_qpu": qpu, "of_name": name} for qpu, name in windows]
-    )
+    run(queries.drop_window, [{"of_qpu": qpu, "of_name": name} for qpu, name in windows])
     kept = [values for values in windows.values() if values is not None]
     if kept:
-        connection.execute(queries.add_windows, kept)
+        run(queries.add_windows, kept)
 
 
-def _add_programs(connection: Connection, programs: dict[str, ProgramRow]) -> None:
+def _add_programs(connection: Connection, run: Run, programs: dict[str, ProgramRow]) -> None:
     """Insert those that are new. Looking first is safe: there is one writer."""
     known: set[str] = set()
     for hashes in sliced(list(programs)):
         known.update(connection.scalars(queries.known_hashes(hashes)))
     new = [rows.PROGRAM.values(row) for hash_, row in programs.items() if hash_ not in known]
     if new:
-        connection.execute(queries.add_programs, new)
+        run(queries.add_programs, new)
 
 
 def _update(
-    connection: Connection,
+    run: Run,
     statement: Update,
     updates: list[Values],
     name: Callable[[Values], str],
 ) -> None:
     """Run an update for each; a row that isn't there would otherwise be passed over silently."""
-    if not updates or connection.execute(statement, updates).rowcount == len(updates):
+    if not updates or run(statement, updates) == len(updates):
         return
     for update in updates:
-        if connection.execute(statement, [update]).rowcount != 1:
+        if run(statement, [update]) != 1:
             raise StoreError(
                 f"an update was asked of {name(update)}, which isn't stored",
                 next_step="report this: the manager and its store disagree",

@@ -32,13 +32,16 @@ _CHUNK_STATES = {state.value: state for state in ChunkState}
 
 def to_json(value: object) -> str:
     """A mapping or a tuple as compact JSON. Raises TypeError for what JSON doesn't have."""
-    return json.dumps(value, separators=(",", ":"), default=_plain)
+    return _JSON.encode(value)
 
 
 def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"a {type(value).__name__} can't be stored as JSON")
+
+
+_JSON = json.JSONEncoder(separators=(",", ":"), default=_plain)
 
 
 @dataclass(frozen=True, slots=True)

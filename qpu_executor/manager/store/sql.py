@@ -21,12 +21,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy import Connection, Engine, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy import Engine, make_url
+from sqlalchemy.exc import ArgumentError
 
 from qpu_executor.errors import ConfigError, QpuExecutorError, StoreError
 from qpu_executor.manager.store import changes as sql_changes
 from qpu_executor.manager.store import migrations, queries, reading
+from qpu_executor.manager.store.prepared import Prepared
 from qpu_executor.manager.store.records import (
     Change,
     ChunkRow,
@@ -222,8 +223,10 @@ class SqlStore:
                 raise
             raise database.translate_opening(error) from None
 
+        prepared = Prepared(write_engine.dialect)
+
         def commit(changes: Sequence[Change]) -> None:
-            _commit(write_engine, database, incarnation, changes)
+            _commit(write_engine, database, prepared, incarnation, changes)
 
         opened = _Opened(
             database=database,
@@ -270,7 +273,7 @@ class SqlStore:
             try:
                 with opened.read_engine.connect() as connection:
                     return read(connection, *arguments)
-            except SQLAlchemyError as error:
+            except database.errors as error:
                 raise database.translate(error) from None
             except (LookupError, TypeError, ValueError) as error:
                 raise database.damaged(f"a row can't be understood ({error!r})") from None
@@ -287,24 +290,28 @@ def _close(opened: _Opened) -> None:
 
 
 def _commit(
-    engine: Engine, database: SqliteDatabase, incarnation: int, changes: Sequence[Change]
+    engine: Engine,
+    database: SqliteDatabase,
+    prepared: Prepared,
+    incarnation: int,
+    changes: Sequence[Change],
 ) -> None:
     """One transaction of the writer. Raises ManagerBusy or StoreError, having changed nothing."""
     try:
         database.check_there()
         with engine.begin() as connection:
-            _check_fence(connection, database, incarnation)
-            sql_changes.write(connection, changes)
+            newest = prepared.scalar(connection, queries.incarnation)
+            _check_fence(newest, database, incarnation)
+            sql_changes.write(connection, prepared, changes)
     except QpuExecutorError:
         raise
-    except SQLAlchemyError as error:
+    except database.errors as error:
         raise database.translate(error) from None
     except (TypeError, ValueError, OverflowError) as error:
         raise StoreError(f"a value can't be stored ({error})", where=database.where) from None
 
 
-def _check_fence(connection: Connection, database: SqliteDatabase, incarnation: int) -> None:
-    newest = connection.execute(queries.incarnation).scalar()
+def _check_fence(newest: int | None, database: SqliteDatabase, incarnation: int) -> None:
     if newest != incarnation:
         raise StoreError(
             f"another manager has taken over the store (incarnation {newest}, "

@@ -3,7 +3,9 @@
 The database runs in WAL mode (readers and the writer don't wait for each other)
 with `synchronous=FULL` (a commit is on the disk when it returns), so it must lie
 on a local file system. SQLite moves the WAL into the database by itself, after
-every 1000 pages and when the last connection closes: nothing here triggers it.
+every 1000 pages and when the last connection closes: nothing here triggers it. The WAL
+has its full size from the start: a commit that lengthens a file costs the disk a second
+write, of the file's size, and the first hundreds of a store would.
 Beside `<store>` lie `<store>.lock`, and `-wal` and `-shm` while it is open.
 
 A file is recognised by SQLite's application id, which is read from its header:
@@ -12,22 +14,31 @@ a file that isn't ours is never opened by SQLite, and so stays untouched.
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from qpu_executor.errors import ManagerBusy, QpuExecutorError, StoreError
 from qpu_executor.manager.store.lock import FileLock
+
+log = logging.getLogger(__name__)
 
 APPLICATION_ID = 0x51505545
 """'QPUE', in bytes 68 to 71 of the file."""
 
 _MAGIC = b"SQLite format 3\x00"
 _HEADER_BYTES = 100
+
+_LOG_BYTES = 1000 * 4096
+"""What the WAL grows to before SQLite moves it into the database: 1000 pages."""
+_KEPT_BACK = 50 * 4096
+"""More than what stays in the smallest cache, and so doesn't reach the WAL."""
 
 _MAY_PASS = {
     sqlite3.SQLITE_BUSY: "another process keeps the store locked",
@@ -47,6 +58,9 @@ _RESTORE = "restore a backup of the file, or move it away to start with an empty
 
 class SqliteDatabase:
     """One SQLite file: prepares and locks it, makes engines, and translates errors."""
+
+    errors: tuple[type[Exception], ...] = (SQLAlchemyError, sqlite3.Error)
+    """What its engines raise; `translate` says what it means."""
 
     def __init__(self, path: Path, *, busy_timeout_s: float, readers: int) -> None:
         self._path = path
@@ -113,11 +127,12 @@ class SqliteDatabase:
 
     def write_engine(self) -> Engine:
         """For the one writer: a transaction takes the write lock when it begins."""
-        return self._engine(1, "BEGIN IMMEDIATE", ("synchronous=FULL", "foreign_keys=ON"))
+        pragmas = ("synchronous=FULL", "foreign_keys=ON")
+        return self._engine(1, "BEGIN IMMEDIATE", pragmas, self._lengthen_log)
 
     def read_engine(self) -> Engine:
         """For readers: a transaction sees one state of the store."""
-        return self._engine(self._readers, "BEGIN", ("query_only=ON",))
+        return self._engine(self._readers, "BEGIN", ("query_only=ON",), lambda connection: None)
 
     def translate(self, error: Exception) -> QpuExecutorError:
         """What a failed read or write means: ManagerBusy where it may pass, else StoreError."""
@@ -210,7 +225,35 @@ class SqliteDatabase:
                 next_step="put the store on a local disk",
             )
 
-    def _engine(self, connections: int, begin: str, pragmas: tuple[str, ...]) -> Engine:
+    def _lengthen_log(self, connection: sqlite3.Connection) -> None:
+        """Give the WAL its full size, by a transaction too large for the cache that is rolled back.
+
+        Where that fails the store is merely slower for a while; what is wrong with the disk
+        is said by the first write that matters.
+        """
+        wal = self._path.with_name(self._path.name + "-wal")
+        if wal.exists() and wal.stat().st_size >= _LOG_BYTES:
+            return
+        (cache,) = connection.execute("PRAGMA cache_size").fetchone()
+        try:
+            connection.execute("PRAGMA cache_size = 10")
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("CREATE TABLE never_committed (filling BLOB)")
+            filling = (_LOG_BYTES + _KEPT_BACK,)
+            connection.execute("INSERT INTO never_committed VALUES (zeroblob(?))", filling)
+        except sqlite3.OperationalError as error:
+            log.info("the store's write-ahead log can't be lengthened yet: %s", error)
+        finally:
+            connection.rollback()
+            connection.execute(f"PRAGMA cache_size = {cache}")
+
+    def _engine(
+        self,
+        connections: int,
+        begin: str,
+        pragmas: tuple[str, ...],
+        made: Callable[[sqlite3.Connection], None],
+    ) -> Engine:
         engine = create_engine(
             URL.create("sqlite", database=str(self._path)),
             pool_size=connections,
@@ -225,9 +268,11 @@ class SqliteDatabase:
         def on_connect(connection: sqlite3.Connection, _record: object) -> None:
             for pragma in pragmas:
                 connection.execute(f"PRAGMA {pragma}")
+            made(connection)
 
         def on_begin(connection: Connection) -> None:
-            connection.exec_driver_sql(begin)
+            with closing(connection.connection.cursor()) as cursor:
+                cursor.execute(begin)
 
         event.listen(engine, "connect", on_connect)
         event.listen(engine, "begin", on_begin)
