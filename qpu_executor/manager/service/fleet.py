@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from qpu_executor.errors import OperatorError, RequestRefused
+from qpu_executor.errors import OperatorError, QpuExecutorError, RequestRefused
 from qpu_executor.manager.service.qpu_news import reported_state
 from qpu_executor.manager.service.site_rules import SiteRules
 from qpu_executor.model.clock import Clock
@@ -15,6 +16,9 @@ from qpu_executor.model.timing import CalibrationPlan
 from qpu_executor.model.values import QpuSpec
 from qpu_executor.nearest import did_you_mean
 from qpu_executor.qpus.base import Capabilities, DeviceDescription, Health, QpuAdapter
+from qpu_executor.qpus.closed import ClosedQpu
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -69,15 +73,27 @@ class Fleet:
         self._qpus = {qpu.name: qpu for qpu in qpus}
 
     async def open(self, clock: Clock, directory: Path) -> None:
-        """Open every adapter. Raises OperatorError or DeviceError of the first that can't.
+        """Open every adapter. One that can't be opened is a QPU that is down, with the reason.
 
-        `clock`: the manager's; `directory`: for the adapters' own small files.
+        `clock`: the manager's; `directory`: for the adapters' own small files. Raises
+        OperatorError for a plan that a QPU can't follow, and what the first one raised
+        where no QPU at all can be opened.
         """
+        failed: list[QpuExecutorError] = []
         for qpu in self._qpus.values():
-            await qpu.adapter.open(clock, directory)
-            _refuse_impossible_plan(qpu, qpu.rules.plan)
-            qpu.description = await qpu.adapter.describe()
+            try:
+                await qpu.adapter.open(clock, directory)
+                qpu.description = await qpu.adapter.describe()
+            except QpuExecutorError as error:
+                failed.append(error)
+                await qpu.adapter.close()
+                qpu.adapter = ClosedQpu(qpu.adapter, error)
+                log.error("QPU %s: %s", qpu.name, error)
+            else:
+                _refuse_impossible_plan(qpu, qpu.rules.plan)
             qpu.health = await qpu.adapter.health()
+        if failed and len(failed) == len(self._qpus):
+            raise failed[0]
 
     async def close(self) -> None:
         """Close every adapter, also after a failed `open`."""
