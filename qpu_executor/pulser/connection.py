@@ -24,11 +24,11 @@ from pulser.backend.remote import (
 )
 from pulser.backend.results import Results
 from pulser.devices import Device
+from pulser.json.abstract_repr.deserializer import deserialize_device
 
 from qpu_executor.client import Client, Task, TaskOrder, connect
 from qpu_executor.errors import QpuExecutorError, RequestRefused, TaskCancelled, TaskFailed
 from qpu_executor.model.states import TaskState
-from qpu_executor.programs.device_files import read_devices
 from qpu_executor.programs.pulser_sequence import to_program
 from qpu_executor.pulser.statuses import JOB_STATUS, batch_status
 
@@ -93,12 +93,14 @@ class QPUConnection(RemoteConnection):
 
     def fetch_available_devices(self) -> dict[str, Device]:
         """The devices by the names of their QPUs (of this connection's QPU, if it has one)."""
-        if self._qpu is None:
-            found = self.client.devices()
-        else:
-            found = read_devices({self._qpu: self.client.qpu(self._qpu).pulser_device})
-        # A virtual one has no place in Pulser's rules.
-        return {name: device for name, device in found.items() if isinstance(device, Device)}
+        names = [self._qpu] if self._qpu else [qpu.name for qpu in self.client.qpus()]
+        found: dict[str, Device] = {}
+        for name in names:
+            text = self.client.qpu(name).pulser_device
+            device = None if text is None else deserialize_device(text)
+            if isinstance(device, Device):  # a virtual one has no place in Pulser's rules
+                found[name] = device
+        return found
 
     def supports_open_batch(self) -> bool:
         """Batches can stay open for more jobs."""
