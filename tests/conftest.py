@@ -130,6 +130,23 @@ def served(make_manager: Callable[..., ServedManager]) -> ServedManager:
 
 
 @pytest.fixture(scope="module")
+def make_shared(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[..., ServedManager]]:
+    """Makes running managers that the tests of a module share."""
+    made: list[ServedManager] = []
+
+    def make(listen: str | None = None, site: str = SITE) -> ServedManager:
+        made.append(ServedManager(tmp_path_factory.mktemp("made"), listen, site))
+        made[-1].start()
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedManager]:
     """A running manager that the tests of a module share."""
     manager = ServedManager(tmp_path_factory.mktemp("manager"))

@@ -56,6 +56,7 @@ def _register() -> None:
         top,
         windows,
     )
+    from qpu_executor.cli.doctor import command
 
     app.command("run")(run.run)
     app.command("submit")(tasks.submit)
@@ -66,6 +67,7 @@ def _register() -> None:
     app.command("hold")(tasks.hold)
     app.command("release")(tasks.release)
     app.command("info")(site.info)
+    app.command("doctor")(command.doctor)
     app.command("why")(explain.why)
     app.command("prio")(explain.prio)
     app.command("share")(explain.share)

@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import signal
-import ssl
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,14 +20,11 @@ from typing import Annotated, Any
 import typer
 
 from qpu_executor.cli.collector import sparing_the_queue
+from qpu_executor.cli.server_files import check_tls
 from qpu_executor.cli.server_parts import Parts, build_parts, missing_server_extra
 from qpu_executor.errors import ConfigError, OperatorError, QpuExecutorError
 from qpu_executor.settings import SiteSettings, embedded_site, read_site, state_directory
-from qpu_executor.settings.safe_files import (
-    refuse_readable_by_others,
-    refuse_writable_by_others,
-)
-from qpu_executor.settings.security import TlsSettings
+from qpu_executor.settings.safe_files import refuse_writable_by_others
 
 log = logging.getLogger("qpu_executor.serve")
 
@@ -79,7 +75,7 @@ def _settings(
     if site is not None:
         refuse_writable_by_others(site, "site file")
     if manager.tls is not None:
-        _check_tls(manager.tls)
+        check_tls(manager.tls)
     changes: dict[str, Any] = {}
     if socket is not None:
         changes["listen"] = [f"unix://{socket.absolute()}"]
@@ -90,25 +86,6 @@ def _settings(
     elif manager.store is None:
         changes["store"] = state_directory() / "served" / "store.sqlite"
     return settings.model_copy(update={"manager": manager.model_copy(update=changes)})
-
-
-def _check_tls(tls: TlsSettings) -> None:
-    """Raises ConfigError for files that aren't there or aren't safe, before anything is opened."""
-    for path in (tls.certificate, tls.key):
-        if not path.is_file():
-            raise ConfigError(f"there is no file {path}", where="manager.tls")
-    refuse_writable_by_others(tls.certificate, "certificate")
-    refuse_readable_by_others(tls.key, "key")
-    try:
-        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
-            tls.certificate, tls.key
-        )
-    except (ssl.SSLError, OSError) as error:
-        raise ConfigError(
-            f"this certificate and key can't be used: {error}",
-            where="manager.tls",
-            expected="PEM files that belong together",
-        ) from None
 
 
 async def _serve(

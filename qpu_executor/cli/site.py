@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Annotated
 
 import typer
 
-from qpu_executor.cli.connecting import JsonOption, ManagerOption, connected
-from qpu_executor.cli.tables import clock, table
+from qpu_executor.cli.connecting import JsonOption, ManagerOption, connected, managers_now
+from qpu_executor.cli.info_text import class_table, device_text, qpu_table, qpu_text
+from qpu_executor.client import Client
 from qpu_executor.errors import ConfigError
-from qpu_executor.wire.site import JobClassOut, QpuOut
 
 
 def info(
-    name: Annotated[str | None, typer.Argument(help="One QPU only.")] = None,
+    name: Annotated[str | None, typer.Argument(help="One QPU only, in full.")] = None,
     device: Annotated[
-        bool, typer.Option("--device", help="Print its Pulser device (JSON) and nothing else.")
+        bool,
+        typer.Option(
+            "--device", help="Its Pulser device: JSON into a file, its limits on a terminal."
+        ),
     ] = False,
     classes: Annotated[bool, typer.Option("--classes", help="Show the job classes.")] = False,
     manager: ManagerOption = None,
@@ -27,54 +31,37 @@ def info(
         raise ConfigError("--device needs a QPU", next_step="qpu info NAME --device")
     with connected(manager) as client:
         if device:
-            found = client.qpu(str(name)).pulser_device
-            if found is None:
-                raise ConfigError(f"QPU {name} has no Pulser device")
-            print(found)
-            return
-        if classes:
-            _print_classes(client.classes(), as_json)
-            return
-        qpus: list[QpuOut] = [client.qpu(name)] if name is not None else client.qpus()
+            _print_device(client, str(name), as_json)
+        elif classes:
+            found = client.classes()
+            if as_json:
+                print(json.dumps([one.model_dump(mode="json") for one in found]))
+            else:
+                print(class_table(found))
+        else:
+            _print_qpus(client, name, as_json)
+
+
+# -- below: no verbs ------------------------------------------------------------
+
+
+def _print_qpus(client: Client, name: str | None, as_json: bool) -> None:
+    qpus = client.qpus() if name is None else [client.qpu(name)]
     if as_json:
         shown = [qpu.model_dump(mode="json", exclude={"pulser_device"}) for qpu in qpus]
         print(json.dumps(shown))
-        return
-    print(_qpu_table(qpus))
+    elif name is None:
+        print(qpu_table(qpus, managers_now(client)))
+    else:
+        print(qpu_text(qpus[0], client.classes(), managers_now(client)))
 
 
-def _qpu_table(qpus: list[QpuOut]) -> str:
-    rows = [
-        [
-            qpu.name,
-            qpu.state.value,
-            qpu.device + (" (emulated)" if qpu.emulated else ""),
-            f"{qpu.capacity.max_slots - qpu.capacity.available_slots}/{qpu.capacity.max_slots}",
-            str(qpu.pending_job_count),
-            "-" if qpu.shot_rate_hz is None else f"{qpu.shot_rate_hz:.3g}",
-            qpu.status_reason or _kept(qpu) or "-",
-        ]
-        for qpu in qpus
-    ]
-    return table(["QPU", "STATE", "DEVICE", "BUSY", "WAITING", "SHOTS/S", "REASON"], rows)
-
-
-def _kept(qpu: QpuOut) -> str:
-    return "" if qpu.kept_until is None else f"kept warm until {clock(qpu.kept_until)}"
-
-
-def _print_classes(classes: list[JobClassOut], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps([one.model_dump(mode="json") for one in classes]))
-        return
-    rows = [
-        [
-            one.name + ("*" if one.default else ""),
-            str(one.priority),
-            f"{one.chunk_s:g}",
-            "-" if one.max_shots is None else str(one.max_shots),
-            one.description or "-",
-        ]
-        for one in classes
-    ]
-    print(table(["CLASS", "PRIORITY", "CHUNK_S", "MAX_SHOTS", "DESCRIPTION"], rows))
+def _print_device(client: Client, name: str, as_json: bool) -> None:
+    found = client.qpu(name).pulser_device
+    if found is None:
+        raise ConfigError(f"QPU {name} has no Pulser device")
+    if as_json or not sys.stdout.isatty():
+        print(found)
+    else:
+        print(device_text(json.loads(found)))
+        print(f"\nall of it: qpu info {name} --device > device.json")

@@ -21,7 +21,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _number(cell: str) -> bool:
-    return cell.replace(".", "", 1).replace("/", "", 1).isdigit() or cell == "-"
+    digits = cell.removeprefix("~").replace(".", "", 1).replace("/", "", 1)
+    return digits.isdigit() or cell == "-"
 
 
 def duration(seconds: float) -> str:

@@ -35,6 +35,7 @@ from qpu_executor.client.transport import Transport
 from qpu_executor.client.waiting import Wait, Waits, unknown_task
 from qpu_executor.errors import CallerError, QpuExecutorError, WaitTimeout
 from qpu_executor.model.states import TaskState
+from qpu_executor.programs.device_files import read_devices
 from qpu_executor.programs.program import Program
 from qpu_executor.programs.pulser_sequence import to_program
 from qpu_executor.wire.policy import (
@@ -316,6 +317,15 @@ class AsyncClient(AsyncOperating):
     async def qpu(self, name: str) -> QpuDetail:
         """One QPU with its device. Raises RequestRefused for an unknown name."""
         return await self._channel.call(protocol.qpu(name), QpuDetail)
+
+    async def devices(self) -> dict[str, Any]:
+        """The devices that sequences are built for, by the names of their QPUs.
+
+        `pulser.devices.Device`s, or virtual ones of some emulators. QPUs that aren't Pulser
+        devices are left out. Raises ConfigError where Pulser isn't installed.
+        """
+        texts = {qpu.name: (await self.qpu(qpu.name)).pulser_device for qpu in await self.qpus()}
+        return await asyncio.to_thread(read_devices, texts)
 
     async def classes(self) -> list[JobClassOut]:
         """All job classes, the most urgent first."""

@@ -248,6 +248,14 @@ class Client(Operating):
         """One QPU with its device. Raises RequestRefused for an unknown name."""
         return self.call(self._client.qpu(name))
 
+    def devices(self) -> dict[str, Any]:
+        """The devices that sequences are built for, by the names of their QPUs.
+
+        `pulser.devices.Device`s, or virtual ones of some emulators. QPUs that aren't Pulser
+        devices are left out. Raises ConfigError where Pulser isn't installed.
+        """
+        return self.call(self._client.devices())
+
     def classes(self) -> list[JobClassOut]:
         """All job classes, the most urgent first."""
         return self.call(self._client.classes())

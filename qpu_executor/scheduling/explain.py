@@ -29,7 +29,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class QpuView:
-    """A QPU as the core sees it. `rate_hz`: measured, else expected, else None.
+    """A QPU as the core sees it. `rate_hz`: measured (`rate_measured`), else expected, else None.
 
     `running`: ids of the tasks with a chunk there; `waiting`: tasks that could go there.
     `drained`: an operator's reason, None: it isn't drained. `calibration`, `hold`,
@@ -48,6 +48,7 @@ class QpuView:
     windows: tuple[Window, ...] = ()
     hold: WarmHold | None = None
     lingers: tuple[WarmHold, ...] = ()
+    rate_measured: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +133,7 @@ def view(state: CoreState, queue: Queue, name: str) -> QpuView | None:
         windows=qpu.windows,
         hold=None if qpu.hold is None else replace(qpu.hold),
         lingers=tuple(replace(one) for one in qpu.lingers.values()),
+        rate_measured=qpu.shot_s is not None,
     )
 
 

@@ -83,6 +83,18 @@ def test_info_shows_qpus_classes_and_the_device(shared: Any) -> None:
     assert [found["name"] for found in classes] == ["production", "development"]
     device = json.loads(qpu("info", "emulator", "--device", url=shared.url).stdout)
     assert device["name"] == "AnalogDevice"
+    assert one["job_classes"] == ["production", "development"]
+    assert one["can"]["kinds"] == ["pulser-abstract"]
+    assert (one["next_window"], one["calibration"]) == (None, None)
+    in_full = qpu("info", "emulator", url=shared.url).stdout
+    assert "UP (online)" in in_full
+    assert "development*" in in_full
+
+
+def test_the_devices_in_python_are_what_sequences_are_built_for(shared: Any) -> None:
+    with shared.connect() as client:
+        (device,) = client.devices().values()
+    assert small_sequence(device).to_abstract_repr() == small_sequence().to_abstract_repr()
 
 
 @pytest.mark.parametrize(

@@ -136,13 +136,30 @@ async def test_refused_chunk_is_told_also_where_health_hangs() -> None:
     await bench.dispatcher.close()
 
 
-@pytest.mark.parametrize("call", ["open", "describe", "health"])
-async def test_qpu_that_doesn_t_open_is_named_after_a_while(call: str) -> None:
+@pytest.mark.parametrize("call", ["open", "describe"])
+async def test_only_qpu_that_doesn_t_open_is_named_after_a_while(call: str) -> None:
     fleet = Fleet([Qpu("bad", "fake", HangingQpu("bad", call))], open_s=SOON_S)
     with pytest.raises(DeviceError, match="hasn't opened for") as caught:
         await fleet.open(VirtualClock(), Path())
     assert caught.value.where == "QPU bad"
     assert caught.value.next_step
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        ("open", "hasn't opened for"),
+        ("describe", "hasn't opened for"),
+        ("health", "hasn't said how it is for"),
+    ],
+)
+async def test_qpu_that_doesn_t_open_is_down_and_the_others_go_on(call: str, said: str) -> None:
+    bad, good = Qpu("bad", "fake", HangingQpu("bad", call)), Qpu("good", "fake", FakeQpu("good"))
+    fleet = Fleet([bad, good], open_s=SOON_S)
+    await fleet.open(VirtualClock(), Path())
+    assert (bad.health.state, said in bad.health.reason) == (QpuState.DOWN, True)
+    assert good.health.state is QpuState.UP
+    await fleet.close()
 
 
 async def test_qpu_that_doesn_t_close_keeps_no_other_from_closing() -> None:

@@ -7,9 +7,9 @@ from fastapi import APIRouter
 from qpu_executor.manager.api.context import Asked, Context
 from qpu_executor.manager.api.policy_views import range_s, shares_out, why_out, windows_out
 from qpu_executor.manager.api.problems import problem_of
-from qpu_executor.manager.api.site import own_tasks
+from qpu_executor.manager.api.qpu_views import qpu_out
+from qpu_executor.manager.api.site import surroundings
 from qpu_executor.manager.api.tasks import order_of
-from qpu_executor.manager.api.views import qpu_out
 from qpu_executor.manager.auth.caller import Role
 from qpu_executor.manager.service.estimating import Estimate, usable
 from qpu_executor.manager.service.estimating import estimate as estimate_of
@@ -172,4 +172,4 @@ def _spans(
 
 def _qpu(asked: Context, name: str) -> QpuOut:
     manager = asked.manager
-    return qpu_out(manager.fleet.get(name), manager.scheduler.qpu(name), own_tasks(asked))
+    return qpu_out(manager.fleet.get(name), manager.scheduler.qpu(name), surroundings(asked))

@@ -187,19 +187,19 @@ def _raised(account: str | None, above: dict[str, tuple[str | None, bool]]) -> i
 
 def windows_out(found: Iterable[Listed]) -> WindowList:
     """All windows, in their order."""
-    return WindowList(
-        windows=[
-            WindowOut(
-                qpu=one.qpu,
-                name=one.window.name,
-                kind=one.window.kind.value,
-                starts_at=moment(one.window.starts_at),
-                ends_at=moment(one.window.ends_at),
-                account=one.window.account,
-                session=one.window.session_id,
-                job_class=one.window.job_class,
-                announced_by=one.announced_by,
-            )
-            for one in found
-        ]
+    return WindowList(windows=[window_out(one) for one in found])
+
+
+def window_out(one: Listed) -> WindowOut:
+    """A window."""
+    return WindowOut(
+        qpu=one.qpu,
+        name=one.window.name,
+        kind=one.window.kind.value,
+        starts_at=moment(one.window.starts_at),
+        ends_at=moment(one.window.ends_at),
+        account=one.window.account,
+        session=one.window.session_id,
+        job_class=one.window.job_class,
+        announced_by=one.announced_by,
     )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import socket
+from datetime import UTC, datetime
 
 from fastapi import APIRouter
 
 from qpu_executor import __version__
+from qpu_executor.installed import versions
 from qpu_executor.manager.api.context import Asked, Context
-from qpu_executor.manager.api.views import moment, qpu_fields, qpu_out
+from qpu_executor.manager.api.qpu_views import Surroundings, qpu_fields, qpu_out
+from qpu_executor.manager.api.views import moment
 from qpu_executor.wire.site import (
     API_VERSION,
     HealthOut,
@@ -38,6 +41,8 @@ async def health(asked: Asked) -> HealthOut:
         caller=asked.caller.name,
         cursor=manager.broadcast.newest,
         now=moment(manager.clock.now()),
+        versions=dict(versions()),
+        host_now=datetime.now(UTC),
     )
 
 
@@ -45,9 +50,9 @@ async def health(asked: Asked) -> HealthOut:
 async def qpus(asked: Asked) -> QpuList:
     """All QPUs of the site."""
     manager = asked.manager
-    own = own_tasks(asked)
+    around = surroundings(asked)
     return QpuList(
-        qpus=[qpu_out(qpu, manager.scheduler.qpu(qpu.name), own) for qpu in manager.fleet]
+        qpus=[qpu_out(qpu, manager.scheduler.qpu(qpu.name), around) for qpu in manager.fleet]
     )
 
 
@@ -55,7 +60,7 @@ async def qpus(asked: Asked) -> QpuList:
 async def qpu(asked: Asked, name: str) -> QpuDetail:
     """One QPU with its device, as programs have to be built for it."""
     found = asked.manager.fleet.get(name)
-    fields = qpu_fields(found, asked.manager.scheduler.qpu(name), own_tasks(asked))
+    fields = qpu_fields(found, asked.manager.scheduler.qpu(name), surroundings(asked))
     return QpuDetail.model_validate(fields | {"pulser_device": found.description.pulser_device})
 
 
@@ -72,13 +77,25 @@ async def classes(asked: Asked) -> JobClassList:
                 max_shots=one.max_shots,
                 description=one.description,
                 default=one.name == admission.default_class,
+                qpus=None if one.qpus is None else list(one.qpus),
+                fallback=list(one.fallback),
+                max_queued=one.max_queued,
+                max_running=one.max_running,
+                qpu_s_per_day=one.qpu_s_per_day,
+                min_share=one.min_share,
             )
             for one in admission.classes.values()
         ]
     )
 
 
-def own_tasks(asked: Context) -> set[int]:
-    """Ids of the caller's live tasks."""
+def surroundings(asked: Context) -> Surroundings:
+    """What the QPUs of one answer share; the caller's own live tasks among it."""
     manager = asked.manager
-    return {row.id for row in manager.live.values() if row.owner == asked.caller.name}
+    own = (row.id for row in manager.live.values() if row.owner == asked.caller.name)
+    return Surroundings(
+        now=manager.clock.now(),
+        own_tasks=frozenset(own),
+        classes=tuple(manager.admission.classes.values()),
+        windows=tuple(manager.windows.listed()),
+    )

@@ -9,10 +9,8 @@ from datetime import UTC, datetime, timedelta
 from qpu_executor.manager.service.fleet import Qpu
 from qpu_executor.manager.store.records import ChunkRow, JournalRow, ProgramRow, TaskRow
 from qpu_executor.manager.store.wishes import Wishes
-from qpu_executor.model.states import QpuState
 from qpu_executor.model.values import Instant
-from qpu_executor.scheduling.explain import QpuView
-from qpu_executor.wire.site import CapacityOut, EventOut, QpuOut
+from qpu_executor.wire.site import EventOut
 from qpu_executor.wire.tasks import (
     ChunkOut,
     DependencyWish,
@@ -175,41 +173,3 @@ def event_out(row: JournalRow) -> EventOut:
         reason=str(reason) if reason is not None else None,
         at=moment(row.at),
     )
-
-
-def qpu_fields(qpu: Qpu, view: QpuView | None, own_tasks: set[int]) -> dict[str, object]:
-    """The fields of a QPU in QRMI's words. `own_tasks`: the caller's, others aren't named."""
-    running = view.running if view else ()
-    hold = view.hold if view else None
-    state, reason = qpu.health.state, qpu.health.reason
-    if view is not None and view.drained is not None and state is not QpuState.DOWN:
-        state, reason = QpuState.DRAINING, view.drained
-    slots = qpu.capabilities.slots
-    status = {
-        QpuState.UP: "online",
-        QpuState.DRAINING: "paused",
-        QpuState.DOWN: "offline",
-    }[state]
-    return {
-        "name": qpu.name,
-        "kind": qpu.kind,
-        "status": status,
-        "status_reason": reason or None,
-        "healthy": qpu.health.state is not QpuState.DOWN,
-        "busy": len(running) >= slots,
-        "capacity": CapacityOut(available_slots=max(0, slots - len(running)), max_slots=slots),
-        "pending_job_count": view.waiting if view else 0,
-        "state": state,
-        "device": qpu.description.device_name,
-        "emulated": qpu.capabilities.emulated,
-        "max_chunk_shots": qpu.capabilities.max_chunk_shots,
-        "shot_rate_hz": view.rate_hz if view else qpu.capabilities.shot_rate_hz,
-        "running": [task_id for task_id in running if task_id in own_tasks],
-        "kept_until": None if hold is None else moment(hold.ends_at()),
-        "epoch": None if qpu.health.calibration is None else qpu.health.calibration.epoch,
-    }
-
-
-def qpu_out(qpu: Qpu, view: QpuView | None, own_tasks: set[int]) -> QpuOut:
-    """A QPU."""
-    return QpuOut.model_validate(qpu_fields(qpu, view, own_tasks))

@@ -144,6 +144,13 @@ class Admission:
 
     async def _check(self, program: Program, shots: int, qpu: Qpu) -> ProgramFacts | None:
         can = qpu.capabilities
+        if not can.kinds:
+            raise ProgramRefused(
+                f"QPU {qpu.name} is down: {qpu.health.reason}",
+                where="program",
+                rule="kind",
+                next_step="use another QPU (`qpu info`), or ask the site's operators",
+            )
         if program.kind not in can.kinds:
             raise ProgramRefused(
                 f"QPU {qpu.name} doesn't run programs of kind {program.kind!r}",

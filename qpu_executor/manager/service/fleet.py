@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from qpu_executor.errors import DeviceError, OperatorError, RequestRefused
+from qpu_executor.errors import DeviceError, OperatorError, QpuExecutorError, RequestRefused
 from qpu_executor.manager.service.qpu_news import reported_state
 from qpu_executor.manager.service.site_rules import SiteRules
 from qpu_executor.model.clock import Clock
@@ -17,6 +17,9 @@ from qpu_executor.model.timing import CalibrationPlan
 from qpu_executor.model.values import ChunkId, QpuSpec
 from qpu_executor.nearest import did_you_mean
 from qpu_executor.qpus.base import Capabilities, DeviceDescription, Health, QpuAdapter
+from qpu_executor.qpus.closed import ClosedQpu
+
+log = logging.getLogger(__name__)
 
 log = logging.getLogger(__name__)
 
@@ -82,29 +85,55 @@ class Fleet:
         self._qpus = {qpu.name: qpu for qpu in qpus}
 
     async def open(self, clock: Clock, directory: Path) -> None:
-        """Open every adapter. Raises OperatorError or DeviceError of the first that can't.
+        """Open every adapter. One that can't be opened is a QPU that is down, with the reason.
 
-        `clock`: the manager's; `directory`: for the adapters' own small files.
+        `clock`: the manager's; `directory`: for the adapters' own small files. Raises
+        OperatorError for a plan that a QPU can't follow, and what the first one raised
+        where no QPU at all can be opened.
         """
+        failed: list[QpuExecutorError] = []
         for qpu in self._qpus.values():
             try:
                 async with asyncio.timeout(self._open_s):
-                    await _open(qpu, clock, directory)
-            except TimeoutError:
-                raise DeviceError(
-                    f"its adapter hasn't opened for {self._open_s:g} s",
-                    where=f"QPU {qpu.name}",
-                    next_step="check the QPU, or take it out of the site file to start without it",
-                ) from None
+                    await qpu.adapter.open(clock, directory)
+                    qpu.description = await qpu.adapter.describe()
+            except (QpuExecutorError, TimeoutError) as error:
+                why = error if isinstance(error, QpuExecutorError) else self._too_slow(qpu)
+                failed.append(why)
+                await self._close(qpu)
+                qpu.adapter = ClosedQpu(qpu.adapter, why)
+                log.error("QPU %s: %s", qpu.name, why)
+            else:
+                _refuse_impossible_plan(qpu, qpu.rules.plan)
+            qpu.health = await self._first_health(qpu)
+        if failed and len(failed) == len(self._qpus):
+            raise failed[0]
 
     async def close(self) -> None:
         """Close every adapter, also after a failed `open`; one that doesn't end is left."""
         for qpu in self._qpus.values():
-            try:
-                async with asyncio.timeout(self._close_s):
-                    await qpu.adapter.close()
-            except TimeoutError:
-                log.error("QPU %s: its adapter hasn't closed for %g s", qpu.name, self._close_s)
+            await self._close(qpu)
+
+    async def _close(self, qpu: Qpu) -> None:
+        try:
+            async with asyncio.timeout(self._close_s):
+                await qpu.adapter.close()
+        except TimeoutError:
+            log.error("QPU %s: its adapter hasn't closed for %g s", qpu.name, self._close_s)
+
+    async def _first_health(self, qpu: Qpu) -> Health:
+        try:
+            async with asyncio.timeout(self._open_s):
+                return await qpu.adapter.health()
+        except TimeoutError:
+            return Health(QpuState.DOWN, f"it hasn't said how it is for {self._open_s:g} s")
+
+    def _too_slow(self, qpu: Qpu) -> DeviceError:
+        return DeviceError(
+            f"its adapter hasn't opened for {self._open_s:g} s",
+            where=f"QPU {qpu.name}",
+            next_step="check the QPU, or take it out of the site file to start without it",
+        )
 
     def change_rules(self, rules: Mapping[str, SiteRules]) -> None:
         """The site says this of its QPUs from now on; one that isn't named stays as it was."""
@@ -136,13 +165,6 @@ class Fleet:
                 next_step="see `qpu info`",
             )
         return qpu
-
-
-async def _open(qpu: Qpu, clock: Clock, directory: Path) -> None:
-    await qpu.adapter.open(clock, directory)
-    _refuse_impossible_plan(qpu, qpu.rules.plan)
-    qpu.description = await qpu.adapter.describe()
-    qpu.health = await qpu.adapter.health()
 
 
 def _refuse_impossible_plan(qpu: Qpu, plan: CalibrationPlan | None) -> None:
