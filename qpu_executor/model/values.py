@@ -45,7 +45,8 @@ class JobClass:
     `qpu_s_per_day` of QPU time charged to a user. `min_share`: fraction of the open QPU
     time that the class gets while it has work. `qpus`: those it may use (None: all);
     `fallback`: QPUs that it may use besides, after those (emulators, usually).
-    `wait_target_s`: the wait that the site aims at.
+    `wait_target_s`: the wait that the site aims at. `device_of`: QPU whose device every
+    program has to fit, wherever it runs (None: the device of where it runs is enough).
     """
 
     name: str
@@ -62,6 +63,7 @@ class JobClass:
     qpus: tuple[str, ...] | None = None
     fallback: tuple[str, ...] = ()
     min_share: float = 0.0
+    device_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

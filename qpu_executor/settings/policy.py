@@ -23,6 +23,7 @@ class JobClassSettings(Part):
     wait_target_s: float | None = Field(default=None, gt=0)
     qpus: list[Name] | None = Field(default=None, min_length=1)
     fallback: list[Name] = []
+    device_of: Name | None = None
     max_shots: int | None = Field(default=None, ge=1)
     max_queued: int | None = Field(default=None, ge=1)
     max_running: int | None = Field(default=None, ge=1)

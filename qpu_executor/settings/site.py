@@ -164,6 +164,8 @@ def _check_names(site: SiteSettings, problems: Problems) -> None:
 
     must_exist(site.default_class, site.job_classes, "job class", "default_class")
     for name, one in site.job_classes.items():
+        if one.device_of is not None:
+            must_exist(one.device_of, site.qpus, "QPU", "job_classes", name, "device_of")
         for key, qpus in (("qpus", one.qpus or []), ("fallback", one.fallback)):
             for i, qpu in enumerate(qpus):
                 must_exist(qpu, site.qpus, "QPU", "job_classes", name, key, i)

@@ -77,6 +77,8 @@ class Admission:
             order.wishes.stop_when.refuse_misfit(facts.atoms)
         if not qpus:
             raise _refusal_of_all(refusals)
+        if job_class.device_of is not None and job_class.device_of not in qpus:
+            await self._check_meant(program, order.shots, job_class, job_class.device_of)
         return Admitted(
             order=order,
             program=program,
@@ -141,6 +143,22 @@ class Admission:
                 next_step="send the program itself",
             )
         return Program(row.kind, row.content)
+
+    async def _check_meant(
+        self, program: Program, shots: int, job_class: JobClass, qpu: str
+    ) -> None:
+        """What is developed elsewhere has to fit the QPU that it is meant for."""
+        try:
+            await self._check(program, shots, self._fleet.get(qpu))
+        except ProgramError as refusal:
+            raise ProgramRefused(
+                f"it wouldn't run on QPU {qpu}, which class {job_class.name!r} develops for: "
+                f"{refusal.message}",
+                where=refusal.where,
+                rule=getattr(refusal, "rule", None),
+                expected=refusal.expected,
+                next_step=refusal.next_step,
+            ) from None
 
     async def _check(self, program: Program, shots: int, qpu: Qpu) -> ProgramFacts | None:
         can = qpu.capabilities

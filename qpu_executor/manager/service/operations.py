@@ -272,7 +272,8 @@ class Operations:
 def _refuse_unknown_qpus(manager: Manager, policy: SitePolicy) -> None:
     """QPUs join when the manager starts: a class that names another one has to wait for that."""
     for one in policy.classes:
-        for name in (*(one.qpus or ()), *one.fallback):
+        meant = () if one.device_of is None else (one.device_of,)
+        for name in (*(one.qpus or ()), *one.fallback, *meant):
             if manager.fleet.find(name) is None:
                 raise ConfigError(
                     f"job class {one.name!r} names QPU {name!r}, which this manager doesn't drive",
