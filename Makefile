@@ -21,12 +21,13 @@ run: $(STAMP)
 # One process for each core, each with whole files: fixtures of a file are shared in it.
 test: check
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered -n auto --dist loadfile \
-	  -m "not root and not torch" --ignore=tests/benchmarks
+	  -m "not root and not torch and not apart" --ignore=tests/benchmarks
+	$(BIN)/python -m pytest -m apart --ignore=tests/benchmarks
 
 # PyTorch is large, and Pulser loads it wherever it is installed: last, and apart.
 test-emulators: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[emu-sv,emu-mps]'
-	$(BIN)/python -m pytest -m torch
+	$(BIN)/python -m pytest -m torch --ignore=tests/benchmarks
 
 # What needs root: other users' processes.
 test-root: $(STAMP)

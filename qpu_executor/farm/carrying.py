@@ -20,4 +20,6 @@ def carry(function: Callable[..., Any], *args: Any) -> Any:
         raise
     except BaseException as error:
         said = " ".join(str(error).split())[:500]
-        raise DeviceError(f"{type(error).__name__}: {said}") from None
+        foreign = DeviceError(f"{type(error).__name__}: {said}")
+    # Out here it has no `__context__`, which where tblib is installed would cross as well.
+    raise foreign

@@ -310,7 +310,8 @@ def token_file(tmp_path_factory):
         make_remembering,
         make_noisy,
         make_controlled,
-        *BEHIND_THE_STAND_IN,
+        *(one for one in BEHIND_THE_STAND_IN if one is not make_qrmi_local),
+        pytest.param(make_qrmi_local, marks=pytest.mark.apart),
     ],
     ids=[
         "fake",
@@ -324,10 +325,10 @@ def token_file(tmp_path_factory):
         "pasqal-controller",
         "pasqal-cloud",
         "qrmi-pasqal-cloud",
-        "qrmi-pasqal-local",
         "qrmi-ibm",
         "qrmi-iqm",
         "qrmi-felis",
+        "qrmi-pasqal-local",
     ],
     scope="module",
 )

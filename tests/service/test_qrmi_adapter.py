@@ -39,6 +39,9 @@ FAST = {
 }
 
 
+pytestmark = pytest.mark.apart
+
+
 @pytest.fixture(scope="module", autouse=True)
 def munge(tmp_path_factory):
     if not load_munge_stand_in(tmp_path_factory.mktemp("munge")):

@@ -13,6 +13,8 @@ pytestmark = pytest.mark.timeout(60)
 
 
 class Named:
+    device = "AnalogDevice"
+
     def __init__(self, name):
         self.name = name
 

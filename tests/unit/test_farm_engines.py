@@ -39,6 +39,7 @@ class Broken(_Engine):
 def test_a_foreign_error_crosses_as_one_line_of_text():
     with pytest.raises(DeviceError) as caught:
         carry(fails_abroad)
+    assert (caught.value.__cause__, caught.value.__context__) == (None, None)
     crossed = pickle.loads(pickle.dumps(caught.value))
     assert str(crossed) == "Unpicklable: one two"
 
