@@ -42,7 +42,7 @@ class Bench:
         self.qpu = qpu
         self.store = SqlStore(path)
         rules = SiteRules(unknown_deadline_s=deadline_s)
-        self.fleet = Fleet([Qpu("q", "fake", qpu, rules=rules)])
+        self.fleet = Fleet([Qpu(qpu.name, "fake", qpu, rules=rules)])
         classes = (JobClass("development", 100, chunk_s=10),)
         self.manager = Manager(
             store=self.store,
@@ -187,6 +187,21 @@ async def test_what_was_settled_stays_so_after_a_restart(path: Path) -> None:
         (chunk,) = await two.chunks(first.chunk.task_id)
         assert chunk.state is ChunkState.FINISHED
         assert two.manager.live == {}
+
+
+async def test_chunk_of_a_qpu_that_left_the_site_file_waits_for_a_word(path: Path) -> None:
+    async with bench(path, FakeQpu("gone", capabilities=CAN)) as one:
+        await one.submit(100)
+        order = await one.qpu.next_order()
+        await one.until_chunk(order.chunk.task_id, ChunkState.RUNNING)
+    task_id = order.chunk.task_id
+    async with bench(path, FakeQpu("q", capabilities=CAN)) as two:
+        await two.until_chunk(task_id, ChunkState.UNKNOWN)
+        (chunk,) = await two.chunks(task_id)
+        assert "put it back" in (chunk.reason or "")
+        assert not two.qpu.orders  # nobody else takes shots that may have been taken
+        await two.operator.settle(task_id, Verdict({"1": 100}))
+        assert (await two.until(task_id, TaskState.COMPLETED)).shots_done == 100
 
 
 @pytest.mark.parametrize(

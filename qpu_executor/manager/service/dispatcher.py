@@ -77,7 +77,12 @@ class Dispatcher:
         """Follow a chunk that an earlier incarnation sent: ask first, never start it."""
         found = self._fleet.find(qpu)
         if found is None:
-            self._post(ChunkLost(chunk, f"QPU {qpu} is no longer in the site file", False), None)
+            # It may have run, or still run: only a person can say, or the QPU once it is back.
+            reason = (
+                f"QPU {qpu}, which has it, is no longer in the site file: put it back and "
+                f"restart, or `qpu settle {chunk.task_id}`"
+            )
+            self._post(ChunkUnanswered(chunk, reason), None)
             return
         self._await_an_answer(found, chunk)
         self._follow_to_its_end(found, chunk, self._resolve(found, chunk))
