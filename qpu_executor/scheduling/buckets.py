@@ -62,7 +62,7 @@ class Buckets:
         """Make a new task alive, in its bucket; it has no state and doesn't wait yet."""
         if not spec.qpus or spec.shots < 1:
             raise InternalError("admitted without a QPU or shots", where=f"task {spec.task_id}")
-        bucket = self._bucket_for(spec, job_class)
+        bucket = self._bucket(job_class, spec.account, spec.owner, requirements(spec))
         bucket.live += 1
         task = Task(
             task_id=spec.task_id,
@@ -81,18 +81,17 @@ class Buckets:
     def forget(self, task: Task) -> bool:
         """Drop a task that has ended. True: it was its bucket's last, and that is gone too."""
         del self._tasks[task.task_id]
-        bucket = task.bucket
-        bucket.live -= 1
-        if bucket.live:
-            return False
-        del self._by_name[bucket.job_class.name, bucket.account, bucket.owner, bucket.needs]
-        bucket.user.live -= 1
-        session_id = bucket.needs.session_id
-        if session_id is not None:
-            del self._of_session[session_id][bucket]
-            if not self._of_session[session_id]:
-                del self._of_session[session_id]
-        return True
+        return self._leave(task.bucket)
+
+    def move(self, task: Task, qpus: tuple[str, ...]) -> bool:
+        """Let a task that doesn't wait go to these QPUs only. True: its old bucket is gone."""
+        old = task.bucket
+        needs = old.needs._replace(qpus=qpus)
+        task.bucket = self._bucket(old.job_class, old.account, old.owner, needs)
+        task.bucket.live += 1
+        if task.entry is not None:
+            task.entry = (*task.entry[:-1], task.entry[-1])  # a new one: the old heap's is stale
+        return self._leave(old)
 
     def tidy(self, bucket: Bucket) -> None:
         """Rebuild a heap that is mostly stale."""
@@ -126,15 +125,28 @@ class Buckets:
 
     # -- inside -----------------------------------------------------------------
 
-    def _bucket_for(self, spec: TaskSpec, job_class: JobClass) -> Bucket:
-        needs = requirements(spec)
+    def _leave(self, bucket: Bucket) -> bool:
+        """A task is no longer in a bucket. True: it was the last, and the bucket is gone too."""
+        bucket.live -= 1
+        if bucket.live:
+            return False
+        del self._by_name[bucket.job_class.name, bucket.account, bucket.owner, bucket.needs]
+        bucket.user.live -= 1
+        session_id = bucket.needs.session_id
+        if session_id is not None:
+            del self._of_session[session_id][bucket]
+            if not self._of_session[session_id]:
+                del self._of_session[session_id]
+        return True
+
+    def _bucket(self, job_class: JobClass, account: str, owner: str, needs: Requirements) -> Bucket:
         if needs.session_id is None and needs.timeless:
             needs = self._known_needs.setdefault(needs, needs)
-        name = (spec.job_class, spec.account, spec.owner, needs)
+        name = (job_class.name, account, owner, needs)
         bucket = self._by_name.get(name)
         if bucket is None:
-            user = self._usage.standing(spec.account, spec.owner)
-            bucket = Bucket(job_class, spec.account, spec.owner, needs, user)
+            user = self._usage.standing(account, owner)
+            bucket = Bucket(job_class, account, owner, needs, user)
             user.live += 1
             self._by_name[name] = bucket
             if needs.session_id is not None:

@@ -17,7 +17,9 @@ from qpu_executor.scheduling.charging import how_it_ended
 from qpu_executor.scheduling.holding import Holding
 from qpu_executor.scheduling.metering import Meter
 from qpu_executor.scheduling.placement import Placement
+from qpu_executor.scheduling.queue import Queue
 from qpu_executor.scheduling.recorder import Recorder
+from qpu_executor.scheduling.same_kind import of_one_kind
 from qpu_executor.scheduling.shot_times import note_chunk
 from qpu_executor.scheduling.state import Chunk, CoreState, Qpu, Task
 from qpu_executor.scheduling.timekeeper import Timekeeper
@@ -32,6 +34,7 @@ class ChunkEvents:
     def __init__(
         self,
         state: CoreState,
+        queue: Queue,
         recorder: Recorder,
         placement: Placement,
         time: Timekeeper,
@@ -40,6 +43,7 @@ class ChunkEvents:
         max_faults: int,
     ) -> None:
         self._state = state
+        self._queue = queue
         self._recorder = recorder
         self._placement = placement
         self._time = time
@@ -126,10 +130,22 @@ class ChunkEvents:
         note_chunk(task, qpu, shots, device_s)
         if counted:
             task.faults = 0
+            self._keep_to_one_kind(task, qpu)
         self._time.chunk_ended(qpu, now)
         if qpu.lingers and (counted == remaining or task.enough is not None):
             self._holding.begin_linger(task, qpu, now)
         self._placement.go_on(task, qpu, chunk, now)
+
+    def _keep_to_one_kind(self, task: Task, qpu: Qpu) -> None:
+        """Its next shots come from hardware if these did, and else from an emulator."""
+        names = task.bucket.needs.qpus
+        same = of_one_kind(names, qpu.spec.emulated, self._is_emulated)
+        if same != names:
+            self._queue.narrow(task, same)
+
+    def _is_emulated(self, name: str) -> bool | None:
+        found = self._state.qpus.get(name)
+        return found.spec.emulated if found is not None and found.registered else None
 
     def _lose(
         self,

@@ -61,8 +61,12 @@ class Queue:
         """Drop a task that has ended."""
         self._reranking.forget(task.task_id)
         if self._buckets.forget(task):
-            for qpu, index in self._indexes.items():
-                self._trim(qpu, index)
+            self._trim_all()
+
+    def narrow(self, task: Task, qpus: tuple[str, ...]) -> None:
+        """From now on a task that doesn't wait goes to these QPUs only."""
+        if self._buckets.move(task, qpus):
+            self._trim_all()
 
     def rank(self, task: Task, now: Instant) -> None:
         """Freeze the key of a task that becomes ready now."""
@@ -283,6 +287,10 @@ class Queue:
             if found is None or head < found:
                 found = head
         return found
+
+    def _trim_all(self) -> None:
+        for qpu, index in self._indexes.items():
+            self._trim(qpu, index)
 
     def _trim(self, qpu: str, index: HeadIndex) -> None:
         """Rebuild an index that is mostly stale."""

@@ -160,7 +160,7 @@ class Scheduler:
             state, queue, recorder, placement, self._gates, self._limits, self._meter
         )
         chunks = ChunkEvents(
-            state, recorder, placement, self._time, self._holding, self._meter, max_faults
+            state, queue, recorder, placement, self._time, self._holding, self._meter, max_faults
         )
         calendar = CalendarEvents(state, queue, recorder, placement, self._agenda, self._time)
         site = SiteEvents(state, queue, placement, calendar, self._shares, self._limits)

@@ -1,8 +1,9 @@
 """Laws of placement on several QPUs, under random fleets, loads and outages.
 
 Whatever the state of the core: no QPU that is open and has room idles while a task waits
-that may go there, unless a named rule keeps it. And a task that finds several free QPUs
-gets the one on which it is expected to be done first.
+that may go there, unless a named rule keeps it. A task's counted shots come from hardware
+alone or from emulators alone. And a task that finds several free QPUs gets the one on
+which it is expected to be done first.
 """
 
 from __future__ import annotations
@@ -82,11 +83,21 @@ class Site:
         default_factory=lambda: CoreDriver(Scheduler(ordering=Banded()), step=1000)
     )
     closed: set[str] = field(default_factory=set)
+    emulated: dict[int, bool] = field(default_factory=dict)
+    """Of the tasks that have counted shots: whether emulators took them."""
 
     def post(self, event: Event) -> list[Command]:
+        if isinstance(event, ChunkFinished):
+            took = self.fleet[self.driver.out[event.chunk].qpu].emulated
+            assert self.emulated.setdefault(event.chunk.task_id, took) is took, event
         commands = self.driver.post(event)
         self.no_qpu_idles()
         return commands
+
+    def may_go(self, task: TaskSpec, qpu: QpuSpec) -> bool:
+        """It names the QPU, and has no shots of the other kind."""
+        kind = self.emulated.get(task.task_id, qpu.emulated)
+        return qpu.name in task.qpus and kind is qpu.emulated
 
     def no_qpu_idles(self) -> None:
         waiting = [b.spec for b in self.driver.tasks.values() if b.state is TaskState.QUEUED]
@@ -95,7 +106,7 @@ class Site:
                 continue
             for task in waiting:
                 reason = self.driver.scheduler.reason(task.task_id)
-                assert name not in task.qpus or reason not in NO_RULE, (name, task, reason)
+                assert not self.may_go(task, qpu) or reason not in NO_RULE, (name, task, reason)
 
     def step(self, data: st.DataObject) -> None:
         """Something happens."""
@@ -148,6 +159,28 @@ def test_no_qpu_idles_while_a_task_waits_that_no_rule_keeps(
     site = a_site(fleet)
     for _ in range(steps):
         site.step(data)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(emulated=st.lists(st.booleans(), min_size=2, max_size=4), data=st.data())
+def test_shots_of_one_task_come_from_hardware_alone_or_from_emulators_alone(
+    emulated: list[bool], data: st.DataObject
+) -> None:
+    kinds = zip(NAMES, emulated, strict=False)
+    site = a_site(tuple(QpuSpec(name, shot_rate_hz=1.0, emulated=one) for name, one in kinds))
+    for task_id in (1, 2, 3):
+        site.post(TaskSubmitted(task_spec(task_id, shots=500, qpus=NAMES)))
+    for _ in range(30):
+        name = data.draw(st.sampled_from(sorted(site.fleet)))
+        if name not in site.closed:
+            site.closed.add(name)
+            site.post(QpuReported(name, QpuState.DOWN, "cold"))
+        else:
+            site.post(QpuReported(name, QpuState.UP))
+            site.closed.discard(name)
+        for chunk in sorted(site.driver.out):
+            shots = site.driver.out[chunk].shots
+            site.post(ChunkFinished(chunk, shots, float(shots)))
 
 
 def done_after_s(task: TaskSpec, qpu: QpuSpec, chunk_s: float) -> float:

@@ -6,6 +6,7 @@ import pytest
 
 from qpu_executor.model.events import (
     ChunkFinished,
+    ChunkLost,
     ClassesChanged,
     QpuDrained,
     QpuRegistered,
@@ -183,3 +184,41 @@ def test_task_that_gives_way_goes_on_where_another_qpu_is_free() -> None:
     assert submit(site, 2, "alpha", shots=50, priority=5) is None
     started = end(site, 1, 0, 50, 0.2)
     assert [(one.chunk.task_id, one.qpu) for one in started] == [(2, "alpha"), (1, "beta")]
+
+
+REAL = QpuSpec("real", shot_rate_hz=10.0)
+EMULATOR = QpuSpec("emulator", shot_rate_hz=100.0, emulated=True)
+
+
+def test_shots_of_atoms_and_of_an_emulator_are_never_mixed() -> None:
+    site = a_site(REAL, EMULATOR)
+    assert submit(site, 1, "real", "emulator", shots=300) == "real"
+    (second,) = end(site, 1, 0, 100, 0.1)
+    assert second.qpu == "real"
+    site.post(QpuReported("real", QpuState.DOWN, "broken"))
+    # What it has is kept; the emulator is free, and not for this one.
+    assert end(site, 1, 1, 100, 0.1) == []
+    assert site.scheduler.waiting(1) is not None
+    (last,) = starts(site.post(QpuReported("real", QpuState.UP, "")))
+    assert (last.qpu, last.first_shot) == ("real", 200)
+
+
+def test_task_begun_on_an_emulator_stays_there() -> None:
+    site = a_site(REAL, EMULATOR)
+    site.post(QpuReported("real", QpuState.DOWN, "broken"))
+    assert submit(site, 1, "real", "emulator", shots=3000) == "emulator"
+    site.post(QpuReported("real", QpuState.UP, ""))
+    assert submit(site, 2, "real", "emulator", shots=100) == "real"
+    (second,) = end(site, 1, 0, 1000, 0.01)
+    assert second.qpu == "emulator"
+    site.post(QpuDrained("emulator", "upgrade"))
+    end(site, 2, 0, 100, 0.1)
+    assert end(site, 1, 1, 1000, 0.01) == []
+
+
+def test_shots_that_were_lost_bind_to_nothing() -> None:
+    site = a_site(REAL, EMULATOR)
+    assert submit(site, 1, "real", "emulator", shots=300) == "real"
+    site.post(QpuReported("real", QpuState.DOWN, "broken"))
+    (again,) = starts(site.post(ChunkLost(ChunkId(1, 0), "broken", fault=False)))
+    assert again.qpu == "emulator"

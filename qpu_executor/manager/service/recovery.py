@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from qpu_executor.manager.service.fleet import Fleet
 from qpu_executor.manager.service.qpu_news import health_events
@@ -32,6 +33,7 @@ from qpu_executor.model.values import ChunkId, Instant, JobClass, QpuSpec
 from qpu_executor.scheduling.charging import ChargingTable
 from qpu_executor.scheduling.commands import StartCalibration
 from qpu_executor.scheduling.restore import StoredChunk
+from qpu_executor.scheduling.same_kind import of_one_kind
 from qpu_executor.scheduling.scheduler import Scheduler
 
 Restored = tuple[list[Event], list[tuple[str, ChunkId]], list[StartCalibration]]
@@ -79,8 +81,9 @@ def restore(
     for task in snapshot.live:
         chunks = snapshot.chunks.get(task.id, ())
         out = next((chunk for chunk in reversed(chunks) if not chunk.state.ended), None)
+        taken = spec_of(task, hints.get(task.session_id or ""))
         scheduler.restore(
-            spec_of(task, hints.get(task.session_id or "")),
+            replace(taken, qpus=_still_open_to(taken.qpus, chunks, fleet)),
             task.state,
             shots_done=task.shots_done,
             faults=0,
@@ -112,6 +115,21 @@ def _epoch(chunks: Sequence[ChunkRow]) -> tuple[str, str | None] | None:
     """QPU and epoch of the latest shots that count; None if none do."""
     counted = [one for one in chunks if one.shots_counted and not one.discarded]
     return (counted[-1].qpu, counted[-1].epoch) if counted else None
+
+
+def _still_open_to(
+    qpus: tuple[str, ...], chunks: Sequence[ChunkRow], fleet: Fleet
+) -> tuple[str, ...]:
+    """The QPUs on which a task may go on, by what gave its shots so far."""
+    counted = next((one for one in chunks if one.shots_counted), None)
+    if counted is None:
+        return qpus
+
+    def is_emulated(name: str) -> bool | None:
+        found = fleet.find(name)
+        return None if found is None else found.capabilities.emulated
+
+    return of_one_kind(qpus, counted.emulated, is_emulated)
 
 
 def _asked(task: TaskRow) -> list[Event]:
