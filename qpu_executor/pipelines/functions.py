@@ -9,7 +9,6 @@ import difflib
 import hashlib
 import importlib
 import inspect
-import io
 import sys
 import threading
 import tokenize
@@ -21,6 +20,7 @@ from typing import Any
 from qpu_executor.documents.problems import suggestion
 from qpu_executor.errors import ConfigError
 from qpu_executor.nearest import nearest
+from qpu_executor.pipelines.source_tokens import tokens
 from qpu_executor.pipelines.tracebacks import user_traceback
 
 _lock = threading.RLock()
@@ -158,15 +158,8 @@ def source_hash(function: Callable[..., Any]) -> str:
         text = inspect.getsource(inspect.unwrap(function))
     except (OSError, TypeError):
         return ""
-    skipped = (tokenize.COMMENT, tokenize.NL)
     try:
-        tokens = [
-            (token.type, token.string)
-            for token in tokenize.generate_tokens(
-                io.StringIO(inspect.cleandoc("\n" + text)).readline
-            )
-            if token.type not in skipped
-        ]
+        found = tokens(inspect.cleandoc("\n" + text))
     except (tokenize.TokenError, SyntaxError):
         return hashlib.sha256(text.encode()).hexdigest()
-    return hashlib.sha256(repr(tokens).encode()).hexdigest()
+    return hashlib.sha256(repr(found).encode()).hexdigest()

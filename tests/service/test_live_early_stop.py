@@ -6,6 +6,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def charged(client: Client, account: str) -> float:
 
 def journal(served: Any, task_id: int) -> list[tuple[str, Any]]:
     """(kind, data) of every event that the core was told about a task, in order."""
-    with sqlite3.connect(f"file:{served.store}?mode=ro", uri=True) as database:
+    with closing(sqlite3.connect(f"file:{served.store}?mode=ro", uri=True)) as database, database:
         rows = database.execute(
             "select kind, data from journal where task_id = ? and state is null order by n",
             [task_id],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from typing import Any
 
 import pulser
@@ -29,14 +30,14 @@ def quick() -> Program:
 
 def chunks_in(store: Any) -> list[tuple[int, int, str]]:
     """(task, n, state) of every chunk in a store that nobody has open."""
-    with sqlite3.connect(f"file:{store}?mode=ro", uri=True) as database:
+    with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as database, database:
         rows = database.execute("select task_id, n, state from chunks order by task_id, n")
         return [(task, n, state) for task, n, state in rows]
 
 
 def journal_of_chunks(store: Any) -> list[str]:
     """What the journal tells of chunks, in order, in a store that nobody has open."""
-    with sqlite3.connect(f"file:{store}?mode=ro", uri=True) as database:
+    with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as database, database:
         rows = database.execute("select kind from journal where kind like 'Chunk%' order by n")
         return [kind for (kind,) in rows]
 
@@ -93,7 +94,7 @@ def test_killed_over_and_over_every_task_is_counted_exactly_once(
     assert [result.shots for result in results] == [50] * 40
     assert [sum(result.counts.values()) for result in results] == [50] * 40
     assert results[7].counts == again.counts
-    with sqlite3.connect(served.store) as database:
+    with closing(sqlite3.connect(served.store)) as database, database:
         counted = database.execute(
             "select task_id, sum(shots_counted) from chunks group by task_id"
         ).fetchall()

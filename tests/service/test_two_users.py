@@ -8,6 +8,7 @@ import json
 import os
 import sqlite3
 import traceback
+from contextlib import closing
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -127,7 +128,7 @@ def test_root_cancels_the_other_users_task_and_it_is_on_record(make_manager: Any
         (row,) = client.cancel_tasks([task_id])
         assert (row.state, row.info.owner) == ("CANCELLED", "nobody")
     assert served.stop() == 0
-    with sqlite3.connect(served.store) as store:
+    with closing(sqlite3.connect(served.store)) as store, store:
         query = "SELECT data FROM journal WHERE kind = 'OperatorAsked'"
         ((data,),) = store.execute(query).fetchall()
     said = json.loads(data)

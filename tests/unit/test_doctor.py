@@ -6,6 +6,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -332,9 +333,8 @@ def test_a_device_that_pulser_here_can_t_read_is_wrong() -> None:
 def test_a_store_is_looked_at_and_not_touched(tmp_path: Path) -> None:
     path = tmp_path / "store.sqlite"
     assert "will be made" in of(site_store.store_file(path)).message
-    with sqlite3.connect(path) as base:
+    with closing(sqlite3.connect(path)) as base, base:
         base.execute("CREATE TABLE one (n)")
-    base.close()
     path.chmod(0o644)
     before = path.read_bytes()
     assert [one.level for one in site_store.store_file(path)] == [WARNING, OK]

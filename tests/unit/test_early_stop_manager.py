@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -225,7 +225,7 @@ async def test_restart_judges_again_what_is_saved(tmp_path: Path) -> None:
         await one.take({"00": 49, "01": 1})
         await _counted(one, task.id, 50)
         await one.qpu.next_order()
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path)) as database, database:
         database.execute("update chunks set counts = ? where n = 0", ['{"00": 25, "01": 25}'])
     async with bench(path) as one:  # the QPU knows nothing of the chunk that was out
         done = await one.until(task.id, TaskState.COMPLETED)
@@ -247,7 +247,7 @@ async def test_waiting_task_that_has_enough_gets_no_chunk_from_the_restart(tmp_p
         one.manager.loop.post(QpuReported("q", QpuState.DOWN, "a storm"), None)
         one.qpu.finish(first.chunk, {"00": 50})
         await one.until(task.id, TaskState.QUEUED)
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path)) as database, database:
         database.execute("update chunks set counts = ?", ['{"00": 25, "01": 25}'])
     async with bench(path) as one:
         done = await one.until(task.id, TaskState.COMPLETED)
