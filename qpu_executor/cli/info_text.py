@@ -101,7 +101,7 @@ def class_table(classes: Iterable[JobClassOut]) -> str:
             f"{one.chunk_s:g}",
             *(_limit(limit) for limit in (one.max_shots, one.max_queued, one.max_running)),
             _limit(one.qpu_s_per_day),
-            one.description or "-",
+            (one.description or "-") if one.allowed else "(not for you)",
         ]
         for one in classes
     ]

@@ -122,6 +122,7 @@ def build_site_policy(settings: SiteSettings, policy: PolicySettings | None = No
         share_horizon_s=settings.fair_share.min_share_horizon_s,
         credits=settings.credits(),
         qpus={name: qpu.site_rules() for name, qpu in settings.qpus.items()},
+        rights=settings.rights(),
     )
 
 
@@ -169,6 +170,7 @@ def build_parts(settings: SiteSettings, *, embedded: bool, site_file: Path | Non
         default_class=settings.default_class,
         checker=checker,
         store=store,
+        rights=policy.rights,
     )
     manager = Manager(
         store=store,

@@ -9,10 +9,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from qpu_executor.model.values import JobClass
 from qpu_executor.scheduling.minimum_share import DEFAULT_HORIZON_S
 from qpu_executor.settings.part import Name, Part
+from qpu_executor.settings.security import MembersSettings
 
 
 class JobClassSettings(Part):
-    """A job class. Higher `priority` goes first; `chunk_s`: seconds between chances to give way."""
+    """A job class. Higher `priority` goes first; `chunk_s`: seconds between chances to give way.
+
+    `members`: who may use it (None: everybody).
+    """
 
     priority: int = Field(ge=-1_000_000, le=1_000_000)
     chunk_s: float = Field(default=10.0, gt=0, le=86_400)
@@ -28,10 +32,11 @@ class JobClassSettings(Part):
     max_queued: int | None = Field(default=None, ge=1)
     max_running: int | None = Field(default=None, ge=1)
     qpu_s_per_day: float | None = Field(default=None, gt=0)
+    members: MembersSettings | None = None
 
     def job_class(self, name: str) -> JobClass:
         """The class as the scheduling core sees it."""
-        values = self.model_dump()
+        values = self.model_dump(exclude={"members"})
         values["qpus"] = None if self.qpus is None else tuple(self.qpus)
         values["fallback"] = tuple(self.fallback)
         return JobClass(name=name, **values)
@@ -63,12 +68,17 @@ class FairShareSettings(Part):
 
 
 class AccountSettings(Part):
-    """An account: `shares` of its parent's time, and QPU-seconds it may use in a period."""
+    """An account: `shares` of its parent's time, and QPU-seconds it may use in a period.
+
+    `members`: who may have it charged (None: those of the account above, and without one
+    everybody).
+    """
 
     shares: float = Field(default=1.0, gt=0)
     parent: Name | None = None
     qpu_s: float | None = Field(default=None, ge=0)
     period_s: float = Field(default=86_400.0, ge=60)
+    members: MembersSettings | None = None
 
 
 class ChargingSettings(Part):

@@ -20,7 +20,8 @@ from qpu_executor.documents.model import build
 from qpu_executor.documents.problems import Problems, suggestion
 from qpu_executor.documents.source import parse_mapping, read_text
 from qpu_executor.errors import ConfigError
-from qpu_executor.manager.auth.roles import Roles
+from qpu_executor.manager.auth.rights import Rights
+from qpu_executor.manager.auth.roles import Members, Roles
 from qpu_executor.model.values import JobClass
 from qpu_executor.scheduling.admission import Credit
 from qpu_executor.scheduling.charging import ChargingTable
@@ -75,12 +76,13 @@ def _policy(value: Any) -> Any:
 
 
 class SiteSettings(Part):
-    """A whole site file. `file`: where it was read from, for messages."""
+    """A whole site file. `listed_accounts_only`: no other ones than `accounts` are charged."""
 
     manager: ManagerSettings = ManagerSettings()
     policy: Annotated[PolicySettings, BeforeValidator(_policy)] = PolicySettings()
     fair_share: FairShareSettings = FairShareSettings()
     accounts: dict[Name, AccountSettings] = {}
+    listed_accounts_only: bool = False
     charging: ChargingSettings = ChargingSettings()
     default_class: str
     job_classes: dict[Name, JobClassSettings] = Field(min_length=1)
@@ -102,6 +104,25 @@ class SiteSettings(Part):
                 AccountShare(name, one.shares, one.parent) for name, one in self.accounts.items()
             ),
         )
+
+    def rights(self) -> Rights:
+        """Who may use which class, and have which account charged."""
+        classes = {
+            name: one.members.members()
+            for name, one in self.job_classes.items()
+            if one.members is not None
+        }
+        accounts = {name: self._members_of(name) for name in self.accounts}
+        return Rights(classes, accounts, self.listed_accounts_only)
+
+    def _members_of(self, account: str | None) -> Members | None:
+        """An account's own members, or those of the nearest one above that has some."""
+        while account is not None:
+            one = self.accounts[account]
+            if one.members is not None:
+                return one.members.members()
+            account = one.parent
+        return None
 
     def charging_table(self) -> ChargingTable:
         """What device time costs."""

@@ -136,6 +136,7 @@ class JobClassOut(Answer):
     max_running: int | None = Field(default=None, description="running tasks of a user")
     qpu_s_per_day: float | None = Field(default=None, description="charged to a user")
     min_share: float = Field(default=0.0, description="of the open QPU time, while it has work")
+    allowed: bool = Field(default=True, description="the caller may submit tasks of it")
 
 
 class JobClassList(Answer):

@@ -14,6 +14,8 @@ from qpu_executor.errors import ConfigError, NotAllowed, QpuExecutorError, Reque
 from qpu_executor.manager.api.policy_views import why_out
 from qpu_executor.manager.api.views import result_out, task_out
 from qpu_executor.manager.auth.caller import Caller, Role
+from qpu_executor.manager.auth.rights import Rights
+from qpu_executor.manager.auth.roles import Members
 from qpu_executor.manager.service.admission import Admission
 from qpu_executor.manager.service.clock import SystemClock
 from qpu_executor.manager.service.estimating import estimate, usable
@@ -76,6 +78,7 @@ class Bench:
             default_class=policy.default_class,
             checker=ProgramChecker(),
             store=self.store,
+            rights=policy.rights,
         )
         self.manager = Manager(
             store=self.store,
@@ -461,3 +464,45 @@ async def test_estimate_submits_nothing_and_says_what_a_submission_would(path: P
         bad = await estimate(one.manager, NewTask(PROGRAM, PROGRAM.hash, 5, job_class="x"), ALICE)
         assert isinstance(bad.refusal, RequestRefused)
         assert len(one.manager.live) == 1
+
+
+# -- rights -------------------------------------------------------------------
+
+ONLY_ALICE = Members(frozenset({"alice"}))
+GUARDED = Rights({"production": ONLY_ALICE}, {"physics": ONLY_ALICE, "open": None}, True)
+
+
+async def test_class_and_account_are_for_their_members(path: Path) -> None:
+    async with bench(path, scripted(), rules(rights=GUARDED)) as one:
+        assert (await one.submit(10, job_class="production")).account == "physics"
+        refused = await one.refused(10, BOB, job_class="production", account="open")
+        assert isinstance(refused, NotAllowed)
+        assert "bob may not use job class 'production'" in str(refused)
+        refused = await one.refused(10, BOB, account="physics")
+        assert "bob may not charge account 'physics'" in str(refused)
+        refused = await one.refused(10, BOB)
+        assert "bob may charge no account" in str(refused)
+        answer = await one.answer(10, BOB, account="open")
+        assert answer.task.account == "open"
+
+
+async def test_session_has_an_account_of_its_owner_or_one_that_somebody_vouches_for(
+    path: Path,
+) -> None:
+    async with bench(path, scripted(), rules(rights=GUARDED)) as one:
+        with pytest.raises(NotAllowed):
+            await one.manager.sessions.open(BOB, NewSession(account="physics"), by=BOB)
+        session = await one.manager.sessions.open(BOB, NewSession(account="physics"), by=ROOT)
+        answer = await one.answer(10, BOB, session_id=session.id)
+        assert answer.task.account == "physics"
+        refused = await one.refused(10, BOB, session_id=session.id, account="chemistry")
+        assert isinstance(refused, NotAllowed)
+
+
+async def test_reloaded_rights_count_for_what_comes_next(path: Path) -> None:
+    async with bench(path, scripted(), rules(), lambda: rules(rights=GUARDED)) as one:
+        before = await one.answer(10, BOB, job_class="production")
+        assert isinstance(before, Accepted)
+        await one.operator().reload_policy()
+        assert isinstance(await one.refused(10, BOB, job_class="production"), NotAllowed)
+        assert (await one.manager.task(before.task.id, BOB)).state is not TaskState.CANCELLED

@@ -83,6 +83,7 @@ async def classes(asked: Asked) -> JobClassList:
                 max_running=one.max_running,
                 qpu_s_per_day=one.qpu_s_per_day,
                 min_share=one.min_share,
+                allowed=admission.rights.may_use(asked.caller, one.name),
             )
             for one in admission.classes.values()
         ]

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from qpu_executor.errors import ProgramError, ProgramRefused, RequestRefused, UnknownTask
 from qpu_executor.manager.auth.caller import Caller
+from qpu_executor.manager.auth.rights import OPEN, Rights
 from qpu_executor.manager.service.compatibility import Rates, that_meet
 from qpu_executor.manager.service.fleet import Fleet, Qpu
 from qpu_executor.manager.service.orders import Admitted, NewTask
@@ -26,7 +27,7 @@ from qpu_executor.qpus.checking import ProgramChecker
 
 
 class Admission:
-    """Checks a wanted task against the site. Holds no state but the site's classes."""
+    """Checks a wanted task against the site. Holds no state but the site's classes and rights."""
 
     def __init__(
         self,
@@ -36,17 +37,22 @@ class Admission:
         default_class: str,
         checker: ProgramChecker,
         store: Store,
+        rights: Rights = OPEN,
     ) -> None:
         self.classes = {one.name: one for one in classes}
         self.default_class = default_class
+        self.rights = rights
         self._fleet = fleet
         self._checker = checker
         self._store = store
 
-    def change_classes(self, classes: Iterable[JobClass], default_class: str) -> None:
-        """The site's job classes are now these."""
+    def change_classes(
+        self, classes: Iterable[JobClass], default_class: str, rights: Rights
+    ) -> None:
+        """The site's job classes are now these, and who may use them."""
         self.classes = {one.name: one for one in classes}
         self.default_class = default_class
+        self.rights = rights
 
     async def admit(
         self,
@@ -58,10 +64,13 @@ class Admission:
         """The task with what was found out about it. `rate_hz`: of a QPU, by its name.
         `session`: the one that the order names.
 
-        Raises RequestRefused (class, QPU, limits, stopping rule), ProgramRefused (a device's
-        rule), ProgramError (can't be read) or UnknownTask (no such program).
+        Raises RequestRefused (class, QPU, limits, stopping rule), NotAllowed (class, account),
+        ProgramRefused (a device's rule), ProgramError (can't be read) or UnknownTask (no
+        such program).
         """
         job_class = self._job_class(order)
+        self.rights.refuse_class(caller, job_class.name)
+        account = self._account(order, caller, session)
         candidates = self._candidates(order, job_class, rate_hz)
         program = order.program or await self._stored_program(order.program_hash, caller)
         facts, qpus, refusals = None, [], {}
@@ -84,11 +93,17 @@ class Admission:
             program=program,
             facts=facts,
             job_class=job_class.name,
-            account=order.account or (caller.name if session is None else session.account),
+            account=account,
             qpus=tuple(qpus),
             layout=self._layout(facts, qpus),
             session_ends_at=None if session is None else session.ends_at,
         )
+
+    def _account(self, order: NewTask, caller: Caller, session: SessionRow | None) -> str:
+        """The session's, which was checked when it was opened, or one that may be charged."""
+        if session is not None and order.account in (None, session.account):
+            return session.account
+        return self.rights.account(caller, order.account)
 
     def _layout(self, facts: ProgramFacts | None, qpus: Iterable[str]) -> str | None:
         """Only where it matters: tasks of different layouts are kept apart in the queue."""

@@ -106,7 +106,13 @@ class Manager:
         )
         holds = WarmHolds(self.loop, self.fleet, self.clock, lambda: self.scheduler)
         self.sessions = Sessions(
-            self.store, self.loop, self.clock, self.live, holds, snapshot.open_sessions
+            self.store,
+            self.loop,
+            self.clock,
+            self.live,
+            holds,
+            snapshot.open_sessions,
+            lambda caller, wanted: self.admission.rights.account(caller, wanted),
         )
         self.dispatcher = Dispatcher(self.fleet, self.loop.post, self.clock, self._health_every_s)
         self.windows = WindowCalendar(
@@ -160,7 +166,7 @@ class Manager:
                 self._change_rules(before)
                 raise
             events += self.sessions.holds.events()
-            self.admission.change_classes(policy.classes, policy.default_class)
+            self.admission.change_classes(policy.classes, policy.default_class, policy.rights)
             self.scheduler, self.policy = scheduler, policy
             for command in calibrations:
                 self.dispatcher.calibrate(command.qpu)

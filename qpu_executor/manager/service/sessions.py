@@ -7,7 +7,7 @@ that can't end in time is accepted, and none outlives it (`scheduling/expiry.py`
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from qpu_executor.errors import RequestRefused
@@ -47,7 +47,10 @@ class NewSession:
 
 
 class Sessions:
-    """Opens, finds and closes sessions. `live`: rows of tasks that haven't ended."""
+    """Opens, finds and closes sessions. `live`: rows of tasks that haven't ended.
+
+    `account_of`: the account that a caller's wish stands for, if they may charge it.
+    """
 
     def __init__(
         self,
@@ -57,12 +60,14 @@ class Sessions:
         live: Mapping[int, TaskRow],
         holds: WarmHolds,
         already_open: Iterable[SessionRow],
+        account_of: Callable[[Caller, str | None], str],
     ) -> None:
         self.holds = holds
         self._store = store
         self._loop = loop
         self._clock = clock
         self._live = live
+        self._account_of = account_of
         self._open = {session.id: session for session in already_open}
 
     async def open(
@@ -70,14 +75,18 @@ class Sessions:
     ) -> SessionRow:
         """Open a session, or find the open one of this caller with the same key, as it is.
 
-        `by`: who opens it for the caller, if that is somebody else; on record.
+        `by`: who opens it for the caller, if that is somebody else; on record. Such a one
+        vouches for the account, as a batch scheduler does that has checked it.
 
-        Raises RequestRefused for an end that is past, or a hold that the site doesn't grant.
+        Raises RequestRefused for an end that is past, or a hold that the site doesn't grant,
+        and NotAllowed for an account that the caller may not charge.
         """
         found = self._of_key(caller, wanted.key)
         if found is not None:
             return found
-        account = wanted.account or caller.name
+        vouched = by is not None and by.name != caller.name
+        account = wanted.account if vouched else None
+        account = account or self._account_of(caller, wanted.account)
         now = self._clock.now()
         ends_at = wanted.end(now)
         if ends_at is not None and ends_at <= now:
