@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,18 @@ _SERVER_KEEPALIVES = {
     "tcp_keepalives_count": "3",
 }
 """The same the other way round: a manager that is gone loses the lock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A database from outside: whether there is a store in it, and who has that since when."""
+
+    server_version: str
+    schema: str | None
+    may_create: bool | None
+    has_store: bool
+    read_only: bool
+    holder: str | None
 
 
 class PostgresDatabase:
@@ -136,6 +149,23 @@ class PostgresDatabase:
                 expected="a store of qpu-executor, or a schema without tables",
                 next_step="give the store a database of its own",
             )
+
+    def look(self) -> Look:
+        """Look without taking the lock or changing anything. Raises ManagerBusy or StoreError."""
+        try:
+            with self._connect("qpu doctor", autocommit=True) as session:
+                found = session.execute(
+                    "SELECT current_setting('server_version'), current_schema(), "
+                    "has_schema_privilege(current_schema(), 'CREATE'), "
+                    "to_regclass(%s) IS NOT NULL, pg_is_in_recovery()",
+                    (VERSION_TABLE,),
+                ).fetchone()
+            assert found is not None
+            version, schema, may_create, has_store, read_only = found
+            holder = self._lock.holder()
+            return Look(version, schema, may_create, has_store, read_only, holder)
+        except psycopg.Error as error:
+            raise self.translate(error) from None
 
     def release(self) -> None:
         """Give up the lock. May be called twice."""

@@ -139,6 +139,12 @@ class AdvisoryLock:
         with self._mutex:
             self._check_or_retake()
 
+    def holder(self) -> str | None:
+        """Who has the lock since when; None if nobody has. Raises psycopg.Error."""
+        with self._connect() as session:
+            held = session.execute(_HOLDER.encode()).fetchone() is not None
+            return self._holder(session) if held else None
+
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         """Run a statement on the lock's session."""
         with self._mutex:

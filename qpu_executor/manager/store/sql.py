@@ -103,7 +103,7 @@ class SqlStore:
         assert self._loss is not None
         return await asyncio.shield(self._loss)
 
-    async def stand_by(self, told: Callable[[str], None], every_s: float = 0.5) -> None:
+    async def stand_by(self, told: Callable[[str], None], every_s: float = 1.0) -> None:
         """Wait until no other manager has the store, and lock it; `open` is to follow.
 
         Calls `told` with who has it (or why the database can't be asked) whenever that
