@@ -15,7 +15,8 @@ import pulser
 import pytest
 
 from qpu_executor import munge
-from qpu_executor.client import Client, connect
+from qpu_executor.client import Client, SessionTerms, connect
+from qpu_executor.errors import RequestRefused
 from qpu_executor.programs.pulser_sequence import to_program
 from qpu_executor.testing.munged import Munged
 from qpu_executor.testing.sequences import small_sequence
@@ -175,12 +176,26 @@ def test_a_task_of_warden_s_is_a_task_like_any_other(
     session = prolog.ask("POST", "/sessions", asked)[1]["id"]
     monkeypatch.setenv("QPU_TOKEN", ada.headers["authorization"].partition(" ")[2])
     with connect(served.url) as hers:
-        for resource, job_class in (("emulator", "development"), ("emulator:production",) * 2):
+        urgent = Caller(served.url, prolog.headers, "emulator:production").acquire()
+        for resource, given, job_class in (
+            ("emulator", session, "development"),
+            ("emulator:quick", session, "quick"),
+            ("emulator", urgent, "production"),
+            ("emulator:quick", urgent, "quick"),
+        ):
             caller = Caller(served.url, ada.headers, resource)
-            task = hers.task(caller.start(session)["id"]).info
-            assert task.job_class == job_class.rpartition(":")[2]
-            assert (task.owner, task.account, task.session) == (f"uid-{ADA}", "lattices", session)
-            assert (task.qpu_asked, task.name) == ("emulator", "Slurm job 78")
+            task = hers.task(caller.start(given)["id"]).info
+            assert task.job_class == job_class
+            assert (task.owner, task.session) == (f"uid-{ADA}", given)
+            assert task.qpu_asked == "emulator"
+            assert task.account == ("lattices" if given == session else f"uid-{ADA}")
+        assert hers.session(session).name == "Slurm job 78"
+        assert hers.session(urgent).job_class == "production"
+
+
+def test_a_class_that_is_not_there_opens_no_session(operator: Client) -> None:
+    with pytest.raises(RequestRefused, match="did you mean 'production'"):
+        operator.open_session(terms=SessionTerms(job_class="producton"))
 
 
 def test_a_class_that_develops_for_a_qpu_takes_its_jobs_where_the_site_says(

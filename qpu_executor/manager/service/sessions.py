@@ -28,7 +28,8 @@ class NewSession:
     """A session that a caller wants. `key`: the open one of the same key is found again.
 
     `ends_at`: when its allocation ends; `ends_in_s`: or in how many seconds from now, which
-    needs no clock that agrees with ours. `keep_warm`: a hold that it asks for at once.
+    needs no clock that agrees with ours. `job_class`: of its tasks that name none.
+    `keep_warm`: a hold that it asks for at once.
     """
 
     name: str = ""
@@ -38,6 +39,7 @@ class NewSession:
     ends_at: Instant | None = None
     ends_in_s: float | None = None
     hints: SessionHints = NO_HINTS
+    job_class: str | None = None
     keep_warm: KeepWarm | None = field(default=None)
 
     def end(self, now: Instant) -> Instant | None:
@@ -104,6 +106,7 @@ class Sessions:
                 opened_at=now,
                 ends_at=wanted.end(now),
                 hints=wanted.hints,
+                job_class=wanted.job_class,
             )
             self._open[session.id] = session
             ledger.changes.append(AddSession(session))

@@ -9,13 +9,13 @@ from fastapi import Request
 from qpu_executor.errors import RequestRefused
 from qpu_executor.manager.service.fleet import Qpu
 from qpu_executor.manager.service.manager import Manager
+from qpu_executor.manager.store.records import SessionRow
 from qpu_executor.model.states import QpuState
-from qpu_executor.nearest import did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A QPU as QRMI's clients see it. `job_class` None: the site's default."""
+    """A QPU as QRMI's clients see it. `job_class` None: the session's or the site's."""
 
     manager: Manager
     qpu: Qpu
@@ -35,14 +35,14 @@ class Resource:
             )
         return found
 
-    def pinned_to(self) -> str | None:
-        """The QPU that a task asks for; None where the class takes it elsewhere on purpose.
+    def pinned_to(self, session: SessionRow) -> str | None:
+        """The QPU that a task asks for; None where its class takes it elsewhere on purpose.
 
         That is a class that develops for this QPU (`device_of`), and may not use it.
         """
         name, rules = self.qpu.name, self.manager.admission
-        job_class = rules.classes.get(self.job_class or rules.default_class)
-        if job_class is None or job_class.device_of != name or job_class.qpus is None:
+        job_class = rules.job_class(self.job_class or session.job_class or rules.default_class)
+        if job_class.device_of != name or job_class.qpus is None:
             return name
         return name if name in (*job_class.qpus, *job_class.fallback) else None
 
@@ -52,12 +52,4 @@ def resource_of(request: Request, resource: str) -> Resource:
     manager: Manager = request.app.state.manager
     name, colon, job_class = resource.partition(":")
     qpu = manager.fleet.get(name)
-    classes = manager.admission.classes
-    if colon and job_class not in classes:
-        raise RequestRefused(
-            f"there is no job class {job_class!r}{did_you_mean(job_class, classes)}",
-            where="the URL after the QPU's name",
-            expected=f"one of {', '.join(classes)}",
-            next_step="see `qpu info --classes`",
-        )
-    return Resource(manager, qpu, job_class or None)
+    return Resource(manager, qpu, manager.admission.job_class(job_class).name if colon else None)

@@ -86,7 +86,12 @@ async def acquire(asked: Asked, resource: Named, body: NewWardenSession) -> Ward
     uid = int(body.user_id)
     if uid > MAX_UID:
         raise RequestRefused(f"{uid} is no uid", where="user_id", expected=f"at most {MAX_UID}")
-    wanted = NewSession(name=f"Slurm job {body.slurm_job_id}", kind="slurm", account=body.account)
+    wanted = NewSession(
+        name=f"Slurm job {body.slurm_job_id}",
+        kind="slurm",
+        account=body.account,
+        job_class=resource.job_class,
+    )
     user = caller_of_uid(uid, "Warden session")
     opened = await asked.manager.sessions.open(user, wanted, by=asked.caller)
     return WardenSession(id=opened.id, user_id=body.user_id, slurm_job_id=body.slurm_job_id)
@@ -127,7 +132,7 @@ async def start(
         program_hash=program.hash,
         shots=body.shots,
         job_class=resource.job_class,
-        qpu=resource.pinned_to(),
+        qpu=resource.pinned_to(session),
         name=session.name,
         session_id=session.id,
     )
