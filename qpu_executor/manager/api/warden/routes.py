@@ -51,6 +51,7 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
 router = APIRouter(prefix="/warden/{resource}", tags=["Warden's protocol"], responses=_PROBLEMS)
 
 Named = Annotated[Resource, Depends(resource_of)]
+SessionId = Annotated[str, Path(pattern=r"^[0-9A-Za-z-]{1,64}$")]
 JobId = Annotated[int, Path(ge=0, le=MAX_TASK_ID)]
 
 
@@ -98,13 +99,13 @@ async def acquire(asked: Asked, resource: Named, body: NewWardenSession) -> Ward
 
 
 @router.delete("/sessions/{session_id}")
-async def release(asked: Asked, resource: Named, session_id: str) -> WardenSession:
+async def release(asked: Asked, resource: Named, session_id: SessionId) -> WardenSession:
     """Close a session: services anybody's, users their own. Its jobs go on; twice is once."""
     found = await asked.manager.sessions.find(session_id)
     services = asked.caller.has(Role.SERVICE) or asked.caller.has(Role.OPERATOR)
     if found is None or not (services or found.owner == asked.caller.name):
         raise UnknownTask(
-            f"there is no session {session_id[:64]!r} of {asked.caller.name}", where="session"
+            f"there is no session {session_id!r} of {asked.caller.name}", where="session"
         )
     owner = replace(asked.caller, name=found.owner)
     closed = await asked.manager.sessions.close(session_id, owner, by=asked.caller)

@@ -20,7 +20,7 @@ MAX_UID = 2**32 - 2
 """The one above means "no user" (chown(2))."""
 
 Uid = Annotated[str, Field(pattern=r"^[0-9]{1,10}$", description="as digits", examples=["1000"])]
-SlurmJob = Annotated[str, Field(min_length=1, max_length=64, examples=["77"])]
+SlurmJob = Annotated[str, Field(pattern=r"^[\w.+-]{1,64}$", examples=["77", "77_3", "77+1"])]
 
 
 class JobStatus(enum.StrEnum):
@@ -56,7 +56,7 @@ class NewWardenSession(BaseModel):
 
     user_id: Uid
     slurm_job_id: SlurmJob
-    account: str | None = Field(default=None, max_length=64)
+    account: str | None = Field(default=None, pattern=r"^[^\x00-\x1f\x7f]{1,64}$")
 
 
 class WardenSession(BaseModel):
