@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+from qpu_executor.testing.sequences import small_sequence
+
 RESOURCE = "qpu"
 """QRMI's name of the resource; the environment's keys begin with it."""
 
@@ -89,6 +91,8 @@ class Calls:
         self._qrmi: Any = importlib.import_module("qrmi")
         self._connection: Any = importlib.import_module("qrmi.pulser").PulserQRMIConnection
         self._batches: dict[str, Any] = {}
+        # What Pulser loads when it reads and writes a sequence for the first time.
+        self._pulser.Sequence.from_abstract_repr(small_sequence().to_abstract_repr())
 
     def setenv(self, name: str, value: str) -> None:
         """Set a variable of this process."""
