@@ -38,7 +38,7 @@ def _said(session: SessionOut) -> list[str]:
 
 
 def _hints(session: SessionOut) -> list[str]:
-    found = []
+    found = [] if session.job_class is None else [f"class {session.job_class}"]
     if session.shape is not None:
         found.append(session.shape.value)
     if session.expected_tasks is not None:

@@ -61,6 +61,9 @@ def open_session(
     think_time: Annotated[
         str | None, typer.Option("--think-time", help="Between two of its tasks: 90s, 5:00.")
     ] = None,
+    job_class: Annotated[
+        str | None, typer.Option("--class", "-c", help="Of its tasks that name none.")
+    ] = None,
     user: Annotated[
         str | None, typer.Option("--user", help="Whose it is (services, as a Slurm prolog).")
     ] = None,
@@ -79,6 +82,7 @@ def open_session(
             shape=shape,
             expected_tasks=expected_tasks,
             think_s=_span(think_time, "--think-time"),
+            job_class=job_class,
             linger_s=_span(linger, "--linger"),
             run_s=_span(contiguous, "--contiguous"),
             qpu=qpu,

@@ -28,6 +28,8 @@ class SessionTerms:
     `shape`, `expected_tasks`, `think_s` (seconds between two tasks): hints that the site's
     policy may use.
 
+    `job_class`: of its tasks that name none.
+
     `linger_s`: keep the QPU for so long after each task; `run_s`: keep others out from now
     on for so long. One of them at most, within the site's bounds, and charged. `qpu`: which
     one; None for the only one that the site lets be kept.
@@ -38,6 +40,7 @@ class SessionTerms:
     shape: WorkShape | Literal["qpu-heavy", "balanced", "classical-heavy"] | None = None
     expected_tasks: int | None = None
     think_s: float | None = None
+    job_class: str | None = None
     linger_s: float | None = None
     run_s: float | None = None
     qpu: str | None = None
@@ -73,6 +76,7 @@ def session_request(
             shape=cast(WorkShape | None, terms.shape),
             expected_tasks=terms.expected_tasks,
             think_s=terms.think_s,
+            job_class=terms.job_class,
             keep_warm=keep,
         )
     )

@@ -58,6 +58,8 @@ def read_abstract_repr(text: str) -> dict[str, Any]:
         ) from None
     except RecursionError:
         raise ProgramError("the program's JSON is nested too deeply to be read") from None
+    except ValueError as error:  # a number of thousands of digits
+        raise ProgramError(f"the program's JSON can't be read: {error}") from None
     if not isinstance(found, dict):
         raise ProgramError(
             f"the program's JSON is a {type(found).__name__}, not an object",

@@ -1,8 +1,9 @@
-"""A private munged: its own key, socket and files; a system's munged is not touched."""
+"""A real munged for tests: a private one (own key, socket and files), or the system's own."""
 
 from __future__ import annotations
 
 import os
+import pwd
 import secrets
 import select
 import shutil
@@ -10,6 +11,12 @@ import signal
 import subprocess
 import tempfile
 from pathlib import Path
+
+from qpu_executor import munge
+from qpu_executor.errors import OperatorError
+
+_RUN_DIRECTORY = Path("/run/munge")
+"""Where packages of munge have its socket and its pid file."""
 
 
 class Munged:
@@ -70,6 +77,63 @@ class Munged:
         """End it and remove its files."""
         self.stop()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class SystemMunged:
+    """The munged at the default socket, as a site runs it: its user, its key, its paths.
+
+    One that answers there already is used and left alone. Takes root.
+    """
+
+    socket: str | None = None
+    """libmunge's own default."""
+
+    def __init__(self) -> None:
+        self._started = False
+
+    def start(self) -> None:
+        """Start it unless one answers. Raises RuntimeError with what it said."""
+        if _answers():
+            return
+        program = _program()
+        if program is None:
+            raise RuntimeError("munged isn't installed: apt-get install munge")
+        owner = pwd.getpwnam("munge")
+        _RUN_DIRECTORY.mkdir(mode=0o755, exist_ok=True)
+        os.chown(_RUN_DIRECTORY, owner.pw_uid, owner.pw_gid)
+        done = subprocess.run(  # noqa: S603
+            [program],
+            user=owner.pw_uid,
+            group=owner.pw_gid,
+            extra_groups=[],
+            cwd="/",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise RuntimeError(f"munged didn't start: {done.stderr.strip()}")
+        self._started = True
+
+    def close(self) -> None:
+        """End it, if it was started here."""
+        if not self._started:
+            return
+        self._started = False
+        pidfd = os.pidfd_open(int((_RUN_DIRECTORY / "munged.pid").read_text()))
+        try:
+            signal.pidfd_send_signal(pidfd, signal.SIGTERM)
+            _wait_for_end(pidfd)
+        finally:
+            os.close(pidfd)
+
+
+def _answers() -> bool:
+    try:
+        munge.decode(munge.encode())
+    except OperatorError:
+        return False
+    return True
 
 
 def _wait_for_end(pidfd: int) -> None:

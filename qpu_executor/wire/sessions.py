@@ -58,6 +58,9 @@ class SessionRequest(SessionHintsFields):
     name: str = Field(default="", max_length=200)
     kind: Literal["run", "slurm", "interactive"] = "run"
     account: str | None = None
+    job_class: str | None = Field(
+        default=None, description="of its tasks that name none; the site's default if null"
+    )
     key: str | None = Field(
         default=None, max_length=200, description="the same key: the same session, as it is"
     )
@@ -102,6 +105,7 @@ class SessionOut(Answer):
     shape: WorkShape | None = None
     expected_tasks: int | None = None
     think_s: float | None = None
+    job_class: str | None = None
     holds: list[HoldOut] = Field(default_factory=list)
 
 

@@ -570,7 +570,7 @@ async def test_chunks_come_in_order_for_each_task_asked_for(store: Store) -> Non
 
 async def test_sessions_are_found_by_id_key_and_owner(store: Store) -> None:
     one = a_session("one", key="k", opened_at=10)
-    two = a_session("two", opened_at=20)
+    two = a_session("two", opened_at=20, job_class="production")
     three = a_session("three", owner="bob", key="k", opened_at=15)
     await store.apply([AddSession(one), AddSession(two), AddSession(three)])
     assert await store.session("one") == one

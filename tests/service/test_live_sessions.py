@@ -149,13 +149,25 @@ def test_verbs_open_show_keep_release_and_close(
 ) -> None:
     path = tmp_path / "program.json"
     path.write_text(small_sequence().to_abstract_repr())
-    words = ("--shape", "qpu-heavy", "--expected-tasks", "40", "--think-time", "15s")
+    words = (
+        "--shape",
+        "qpu-heavy",
+        "--expected-tasks",
+        "40",
+        "--think-time",
+        "15s",
+        "-c",
+        "production",
+    )
     code, out, err = qpu("session", "open", "vqe", *words, "--linger", "5:00")
     assert (code, err) == (0, "")
     session = out.strip()
     task = qpu("submit", str(path), "-n", "5", "--session", session)[1].strip()
     shown = qpu("show", task)[1]
-    assert f"session    vqe ({session}), qpu-heavy, 40 tasks, thinks 15.0 s" in shown
+    assert (
+        f"session    vqe ({session}), class production, qpu-heavy, 40 tasks, thinks 15.0 s" in shown
+    )
+    assert json.loads(qpu("show", task, "--json")[1])["job_class"] == "production"
     (listed,) = json.loads(qpu("session", "list", "--json")[1])
     assert (listed["shape"], listed["expected_tasks"], listed["think_s"]) == ("qpu-heavy", 40, 15)
     assert [one["linger_s"] for one in listed["holds"]] == [300]

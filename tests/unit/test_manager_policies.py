@@ -490,11 +490,13 @@ async def test_session_has_an_account_of_its_owner_or_one_that_somebody_vouches_
     path: Path,
 ) -> None:
     async with bench(path, scripted(), rules(rights=GUARDED)) as one:
-        with pytest.raises(NotAllowed):
-            await one.manager.sessions.open(BOB, NewSession(account="physics"), by=BOB)
-        session = await one.manager.sessions.open(BOB, NewSession(account="physics"), by=ROOT)
+        for wanted in (NewSession(account="physics"), NewSession(job_class="production")):
+            with pytest.raises(NotAllowed):
+                await one.manager.sessions.open(BOB, wanted, by=BOB)
+        wanted = NewSession(account="physics", job_class="production")
+        session = await one.manager.sessions.open(BOB, wanted, by=ROOT)
         answer = await one.answer(10, BOB, session_id=session.id)
-        assert answer.task.account == "physics"
+        assert (answer.task.account, answer.task.job_class) == ("physics", "production")
         refused = await one.refused(10, BOB, session_id=session.id, account="chemistry")
         assert isinstance(refused, NotAllowed)
 

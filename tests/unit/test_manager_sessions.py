@@ -82,10 +82,13 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(path: Path, rules: SiteRules | None = None, **policy: Any) -> AsyncIterator[Bench]:
+async def bench(
+    path: Path, rules: SiteRules | None = None, site: SitePolicy | None = None, **policy: Any
+) -> AsyncIterator[Bench]:
     can = {"kinds": frozenset({"opaque"}), "shot_rate_hz": 10.0, "can_ask": True}
     qpu = FakeQpu("q", capabilities=Capabilities(**can))
-    site = SitePolicy((JobClass("development", 100, chunk_s=10),), "development", **policy)
+    classes = (JobClass("development", 100, chunk_s=10),)
+    site = site or SitePolicy(classes, "development", **policy)
     store = SqlStore(path)
     fleet = Fleet([Qpu("q", "fake", qpu, rules=rules or SiteRules())])
     found = [site]
@@ -140,6 +143,25 @@ async def test_task_that_cannot_end_before_its_sessions_allocation_is_refused_wi
             NewTask(PROGRAM, PROGRAM.hash, 1000, session_id=session.id), ALICE
         )
         assert isinstance(checked, RequestRefused)
+
+
+async def test_class_of_a_session_is_that_of_its_tasks_that_name_none_also_after_a_restart(
+    path: Path,
+) -> None:
+    site = SitePolicy(
+        (JobClass("production", 300, chunk_s=10), JobClass("development", 100, chunk_s=10)),
+        "development",
+    )
+    async with bench(path, site=site) as one:
+        session = await one.open(job_class="production")
+        assert (await one.submit(10)).job_class == "development"
+        named = await one.submit(10, session_id=session.id, job_class="development")
+        assert named.job_class == "development"
+    async with bench(path, site=site) as one:
+        assert (await one.submit(10, session_id=session.id)).job_class == "production"
+    async with bench(path) as one:
+        refusal = await one.refused(10, session_id=session.id)
+        assert "no job class 'production'" in str(refusal)
 
 
 async def test_session_that_would_have_ended_already_is_not_opened(path: Path) -> None:

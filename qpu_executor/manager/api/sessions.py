@@ -35,6 +35,8 @@ router = APIRouter(
 @router.post("/sessions")
 async def open_session(asked: Asked, body: SessionRequest) -> SessionOut:
     """Open a session; with a key, the open one of that key is found again, as it is."""
+    if body.job_class is not None:
+        asked.manager.admission.job_class(body.job_class)
     wanted = NewSession(
         name=body.name,
         kind=body.kind,
@@ -43,6 +45,7 @@ async def open_session(asked: Asked, body: SessionRequest) -> SessionOut:
         ends_at=optional_instant(body.ends_at),
         ends_in_s=body.ends_in_s,
         hints=SessionHints(body.shape, body.expected_tasks, body.think_s),
+        job_class=body.job_class,
         keep_warm=None if body.keep_warm is None else _wish(body.keep_warm),
     )
     caller = asked.caller if body.user is None else _for_user(asked.caller, body.user)
@@ -124,6 +127,7 @@ def session_out(asked: Context, row: SessionRow) -> SessionOut:
         shape=row.hints.shape,
         expected_tasks=row.hints.expected_tasks,
         think_s=row.hints.think_s,
+        job_class=row.job_class,
         holds=[_hold_out(qpu, hold) for qpu, hold in found.holds.of(row.id)],
     )
 

@@ -41,3 +41,12 @@ def caller_of_uid(uid: int, how: str) -> Caller:
     except KeyError:
         name = f"uid-{uid}"
     return Caller(name, uid, how)
+
+
+def uid_of_name(name: str) -> int | None:
+    """The other way round: the uid that `caller_of_uid` would name so; None if there is none."""
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        digits = name.removeprefix("uid-")
+        return int(digits) if digits != name and digits.isdecimal() else None

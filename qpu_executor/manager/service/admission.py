@@ -68,8 +68,9 @@ class Admission:
         ProgramRefused (a device's rule), ProgramError (can't be read) or UnknownTask (no
         such program).
         """
-        job_class = self._job_class(order)
-        self.rights.refuse_class(caller, job_class.name)
+        job_class = self._job_class(order, session)
+        if session is None or job_class.name != session.job_class:  # that was checked already
+            self.rights.refuse_class(caller, job_class.name)
         account = self._account(order, caller, session)
         candidates = self._candidates(order, job_class, rate_hz)
         program = order.program or await self._stored_program(order.program_hash, caller)
@@ -111,8 +112,8 @@ class Admission:
         matters = any(spec.layout_s > 0 or spec.group_tasks for spec in specs)
         return facts.layout if facts is not None and matters else None
 
-    def _job_class(self, order: NewTask) -> JobClass:
-        name = order.job_class or self.default_class
+    def job_class(self, name: str) -> JobClass:
+        """The class of this name. Raises RequestRefused with the nearest one."""
         found = self.classes.get(name)
         if found is None:
             raise RequestRefused(
@@ -121,6 +122,12 @@ class Admission:
                 expected=f"one of {', '.join(self.classes)}",
                 next_step="see `qpu info --classes`",
             )
+        return found
+
+    def _job_class(self, order: NewTask, session: SessionRow | None) -> JobClass:
+        of_session = None if session is None else session.job_class
+        name = order.job_class or of_session or self.default_class
+        found = self.job_class(name)
         if found.max_shots is not None and order.shots > found.max_shots:
             raise RequestRefused(
                 f"{order.shots} shots are more than job class {name!r} allows in one task",

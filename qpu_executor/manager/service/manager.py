@@ -112,7 +112,7 @@ class Manager:
             self.live,
             holds,
             snapshot.open_sessions,
-            lambda caller, wanted: self.admission.rights.account(caller, wanted),
+            lambda: self.admission.rights,
         )
         self.dispatcher = Dispatcher(self.fleet, self.loop.post, self.clock, self._health_every_s)
         self.windows = WindowCalendar(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from qpu_executor.errors import RequestRefused
 from qpu_executor.manager.auth.caller import Caller
+from qpu_executor.manager.auth.rights import Rights
 from qpu_executor.manager.service.keeping_warm import KeepWarm, WarmHolds
 from qpu_executor.manager.service.ledger import Ledger
 from qpu_executor.manager.service.loop import DecisionLoop
@@ -28,7 +29,8 @@ class NewSession:
     """A session that a caller wants. `key`: the open one of the same key is found again.
 
     `ends_at`: when its allocation ends; `ends_in_s`: or in how many seconds from now, which
-    needs no clock that agrees with ours. `keep_warm`: a hold that it asks for at once.
+    needs no clock that agrees with ours. `job_class`: of its tasks that name none.
+    `keep_warm`: a hold that it asks for at once.
     """
 
     name: str = ""
@@ -38,6 +40,7 @@ class NewSession:
     ends_at: Instant | None = None
     ends_in_s: float | None = None
     hints: SessionHints = NO_HINTS
+    job_class: str | None = None
     keep_warm: KeepWarm | None = field(default=None)
 
     def end(self, now: Instant) -> Instant | None:
@@ -49,7 +52,7 @@ class NewSession:
 class Sessions:
     """Opens, finds and closes sessions. `live`: rows of tasks that haven't ended.
 
-    `account_of`: the account that a caller's wish stands for, if they may charge it.
+    `rights`: who may use which class and account, as the site says now.
     """
 
     def __init__(
@@ -60,14 +63,14 @@ class Sessions:
         live: Mapping[int, TaskRow],
         holds: WarmHolds,
         already_open: Iterable[SessionRow],
-        account_of: Callable[[Caller, str | None], str],
+        rights: Callable[[], Rights],
     ) -> None:
         self.holds = holds
         self._store = store
         self._loop = loop
         self._clock = clock
         self._live = live
-        self._account_of = account_of
+        self._rights = rights
         self._open = {session.id: session for session in already_open}
 
     async def open(
@@ -76,17 +79,20 @@ class Sessions:
         """Open a session, or find the open one of this caller with the same key, as it is.
 
         `by`: who opens it for the caller, if that is somebody else; on record. Such a one
-        vouches for the account, as a batch scheduler does that has checked it.
+        vouches for account and class, as a batch scheduler does that has checked them.
 
         Raises RequestRefused for an end that is past, or a hold that the site doesn't grant,
-        and NotAllowed for an account that the caller may not charge.
+        and NotAllowed for an account or a class that isn't for the caller.
         """
         found = self._of_key(caller, wanted.key)
         if found is not None:
             return found
         vouched = by is not None and by.name != caller.name
+        rights = self._rights()
+        if wanted.job_class is not None and not vouched:
+            rights.refuse_class(caller, wanted.job_class)
         account = wanted.account if vouched else None
-        account = account or self._account_of(caller, wanted.account)
+        account = account or rights.account(caller, wanted.account)
         now = self._clock.now()
         ends_at = wanted.end(now)
         if ends_at is not None and ends_at <= now:
@@ -113,6 +119,7 @@ class Sessions:
                 opened_at=now,
                 ends_at=wanted.end(now),
                 hints=wanted.hints,
+                job_class=wanted.job_class,
             )
             self._open[session.id] = session
             ledger.changes.append(AddSession(session))

@@ -115,6 +115,7 @@ class SessionRow:
     """A session. `key`: opening one with the same key and owner again finds this one.
 
     `ends_at`: when its allocation ends (None: nobody said). `hints`: of its work.
+    `job_class`: of its tasks that name none (None: the site's default).
     """
 
     id: str
@@ -127,6 +128,7 @@ class SessionRow:
     closed_at: Instant | None = None
     ends_at: Instant | None = None
     hints: SessionHints = NO_HINTS
+    job_class: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

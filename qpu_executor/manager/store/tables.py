@@ -73,6 +73,7 @@ sessions = Table(
     Column("closed_at", BigInteger),
     Column("ends_at", BigInteger),
     Column("hints", Text, nullable=False),
+    Column("job_class", Text),
     UniqueConstraint("owner", "key", name="uq_sessions_owner_key"),
 )
 Index("ix_sessions_owner_opened_at", sessions.c.owner, sessions.c.opened_at)
