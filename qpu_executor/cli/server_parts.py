@@ -122,6 +122,7 @@ def build_site_policy(settings: SiteSettings, policy: PolicySettings | None = No
         share_horizon_s=settings.fair_share.min_share_horizon_s,
         credits=settings.credits(),
         qpus={name: qpu.site_rules() for name, qpu in settings.qpus.items()},
+        privacy=settings.privacy,
     )
 
 

@@ -93,6 +93,11 @@ def task_page(
     return _get("/v1/tasks", query)
 
 
+def queue(limit: int) -> ApiRequest:
+    """Everybody's tasks that wait or run, as far as the site shows them -> QueueOut."""
+    return _get("/v1/queue", {"limit": str(int(limit))})
+
+
 def task_detail(task_id: int) -> ApiRequest:
     """A task with its chunks -> TaskDetail."""
     return _get(f"/v1/tasks/{int(task_id)}")

@@ -21,6 +21,7 @@ from qpu_executor.documents.problems import Problems, suggestion
 from qpu_executor.documents.source import parse_mapping, read_text
 from qpu_executor.errors import ConfigError
 from qpu_executor.manager.auth.roles import Roles
+from qpu_executor.manager.service.privacy import Privacy
 from qpu_executor.model.values import JobClass
 from qpu_executor.scheduling.admission import Credit
 from qpu_executor.scheduling.charging import ChargingTable
@@ -82,6 +83,7 @@ class SiteSettings(Part):
     fair_share: FairShareSettings = FairShareSettings()
     accounts: dict[Name, AccountSettings] = {}
     charging: ChargingSettings = ChargingSettings()
+    privacy: Privacy = Privacy.ANONYMOUS
     default_class: str
     job_classes: dict[Name, JobClassSettings] = Field(min_length=1)
     qpus: dict[Name, QpuSettings] = Field(min_length=1)

@@ -15,7 +15,7 @@ import typer
 from qpu_executor import errors
 from qpu_executor.cli import main
 from qpu_executor.errors import error_types
-from qpu_executor.manager.api import events, policy, sessions, site, tasks
+from qpu_executor.manager.api import events, policy, queue, sessions, site, tasks
 from qpu_executor.model.states import ChunkState, QpuState, TaskState, WaitReason
 from qpu_executor.pipelines.document import Document, SessionWishes, Step, load
 from qpu_executor.pipelines.profiles import Classical, Profile, TaskDefaults, load_profile
@@ -213,7 +213,7 @@ def test_the_example_site_of_a_service_is_one(name: str) -> None:
 
 def test_every_route_is_in_the_reference_of_the_api() -> None:
     text = (DOCS / "api.md").read_text("utf-8")
-    parts = (tasks, site, sessions, policy, events)
+    parts = (tasks, queue, site, sessions, policy, events)
     routes: list[Any] = [one for part in parts for one in part.router.routes]
     missing = [
         f"{method} {route.path}"

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated
 
 from fastapi import Depends, Request
 
 from qpu_executor.manager.api.views import task_out
 from qpu_executor.manager.auth.base import Presented
-from qpu_executor.manager.auth.caller import Caller
+from qpu_executor.manager.auth.caller import Caller, Role
 from qpu_executor.manager.service.manager import Manager
+from qpu_executor.manager.service.privacy import Sight, accounts_of
 from qpu_executor.manager.store.records import TaskRow
 from qpu_executor.wire.tasks import TaskOut
 
@@ -22,6 +24,18 @@ class Context:
     manager: Manager
     caller: Caller
     embedded: bool
+
+    @property
+    def sight(self) -> Sight:
+        """What the caller may know of others."""
+        manager, name = self.manager, self.caller.name
+        return Sight(
+            name,
+            manager.policy.privacy,
+            operator=self.caller.has(Role.OPERATOR),
+            find_accounts=cache(lambda: accounts_of(name, manager.scheduler.shares())),
+            session_owner=manager.sessions.owner_of,
+        )
 
     def task_out(self, row: TaskRow) -> TaskOut:
         """A task with the reason why it waits."""

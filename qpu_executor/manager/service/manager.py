@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from qpu_executor.errors import QpuExecutorError, RequestRefused, UnknownTask
-from qpu_executor.manager.auth.caller import Caller
+from qpu_executor.manager.auth.caller import Caller, Role
 from qpu_executor.manager.service.admission import Admission
 from qpu_executor.manager.service.asking import ask_of_tasks
 from qpu_executor.manager.service.broadcast import Broadcast
@@ -232,6 +232,17 @@ class Manager:
                 next_step="see `qpu queue --all`",
             )
         return row
+
+    async def shown(self, task_id: int, caller: Caller) -> TaskRow:
+        """One task that the caller may look at: their own, or for operators anybody's.
+
+        Raises UnknownTask, in the same words for somebody else's and for none.
+        """
+        if caller.has(Role.OPERATOR):
+            row = self.live.get(task_id) or await self.store.task(task_id)
+            if row is not None:
+                return row
+        return await self.task(task_id, caller)
 
     async def _admit_all(
         self, orders: Sequence[NewTask], caller: Caller

@@ -173,6 +173,7 @@ class Operations:
                 ("charging", before.charging != after.charging),
                 ("minimum share horizon", before.share_horizon_s != after.share_horizon_s),
                 ("accounts' limits", before.credits != after.credits),
+                ("privacy", before.privacy != after.privacy),
             )
             if differs
         ]

@@ -136,6 +136,11 @@ class Sessions:
             )
         return found
 
+    def owner_of(self, session_id: str) -> str | None:
+        """Whose an open session is; None if there is none of this id."""
+        found = self._open.get(session_id)
+        return None if found is None else found.owner
+
     async def find(self, session_id: str) -> SessionRow | None:
         """One session, whosever it is."""
         return self._open.get(session_id) or await self._store.session(session_id)

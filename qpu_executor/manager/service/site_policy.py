@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from qpu_executor.manager.service.privacy import Privacy
 from qpu_executor.manager.service.site_rules import SiteRules
 from qpu_executor.model.values import JobClass
 from qpu_executor.scheduling.admission import DAY_S, Credit
@@ -23,6 +24,7 @@ class SitePolicy:
     """`classes`: the most urgent first. `ordering`: None stands for the core's default.
 
     `kind`: the ordering's name in the site file. `qpus`: what it says of each QPU.
+    `privacy`: what users are shown of others' tasks.
     """
 
     classes: tuple[JobClass, ...]
@@ -34,6 +36,7 @@ class SitePolicy:
     share_horizon_s: float = DEFAULT_HORIZON_S
     credits: tuple[Credit, ...] = ()
     qpus: Mapping[str, SiteRules] = field(default_factory=dict)
+    privacy: Privacy = Privacy.ANONYMOUS
 
     def scheduler(self) -> Scheduler:
         """A new core that goes by these rules."""
