@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from qpu_executor.client import protocol
+from qpu_executor.wire.audit import AuditList
 from qpu_executor.wire.policy import (
     PolicyOut,
     SettleRequest,
@@ -58,6 +60,21 @@ class AsyncOperating:
         """Take an announced window back; returns those that are left. For operators."""
         return (await self._channel.call(protocol.withdraw_window(qpu, name), WindowList)).windows
 
+    async def audit(
+        self,
+        *,
+        before: int | None = None,
+        since: datetime | None = None,
+        by: str | None = None,
+        what: str | None = None,
+        limit: int = 100,
+    ) -> AuditList:
+        """What operators and services did, the newest first; a page. For operators.
+
+        `before`: as the page before said. `since`: with a time zone. `by`: a user's name.
+        """
+        return await self._channel.call(protocol.audit(before, since, by, what, limit), AuditList)
+
     async def issue_token(self, wanted: TokenRequest) -> NewTokenOut:
         """A new bearer token, which is shown this once."""
         return await self._channel.call(protocol.issue_token(wanted), NewTokenOut)
@@ -107,6 +124,23 @@ class Operating:
     def withdraw_window(self, qpu: str, name: str) -> list[WindowOut]:
         """Take an announced window back; returns those that are left. For operators."""
         return self._thread.run(self._client.withdraw_window(qpu, name))
+
+    def audit(
+        self,
+        *,
+        before: int | None = None,
+        since: datetime | None = None,
+        by: str | None = None,
+        what: str | None = None,
+        limit: int = 100,
+    ) -> AuditList:
+        """What operators and services did, the newest first; a page. For operators.
+
+        `before`: as the page before said. `since`: with a time zone. `by`: a user's name.
+        """
+        return self._thread.run(
+            self._client.audit(before=before, since=since, by=by, what=what, limit=limit)
+        )
 
     def issue_token(self, wanted: TokenRequest) -> NewTokenOut:
         """A new bearer token, which is shown this once."""

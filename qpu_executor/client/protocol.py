@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import islice
 from typing import TypeVar
 from urllib.parse import quote, urlencode
@@ -213,6 +214,19 @@ def tokens() -> ApiRequest:
 def revoke_token(token_id: str) -> ApiRequest:
     """End a token -> TokenOut. Revoking twice is revoking once."""
     return ApiRequest("POST", f"/v1/tokens/{quote(token_id, safe='')}/revoke")
+
+
+def audit(
+    before: int | None, since: datetime | None, by: str | None, what: str | None, limit: int
+) -> ApiRequest:
+    """A page of the audit log, the newest first -> AuditList."""
+    query = {"limit": str(int(limit))}
+    if before is not None:
+        query["before"] = str(before)
+    if since is not None:
+        query["since"] = since.isoformat()
+    query |= {name: word for name, word in (("by", by), ("what", what)) if word is not None}
+    return _get("/v1/audit", query)
 
 
 def reload_policy() -> ApiRequest:

@@ -634,6 +634,24 @@ async def test_a_restart_finds_live_tasks_with_all_their_chunks(
 # -- atomicity, order and groups --------------------------------------------------------
 
 
+async def test_an_error_does_not_tell_what_was_to_be_stored(store: Store) -> None:
+    await store.apply([AddTask(a_task(1))])
+    with pytest.raises(StoreError) as caught:
+        await store.apply([AddTask(a_task(1, name="s3ntinel"))])
+    assert "s3ntinel" not in f"{caught.value!r} {caught.value} {caught.value.__cause__}"
+
+
+async def test_the_audit_log_is_those_rows_of_the_journal_newest_first(store: Store) -> None:
+    kinds = ("OperatorAsked", "TaskSubmitted", "TokenIssued", "QpuDrained", "Denied", "Pruned")
+    await store.apply(
+        [AddJournal(JournalRow(n, at=n * 10, kind=kind)) for n, kind in enumerate(kinds, 1)]
+    )
+    assert [row.n for row in await store.audit(None, 0, 10)] == [6, 5, 3, 1]
+    assert [row.n for row in await store.audit(6, 20, 10)] == [5, 3]
+    assert [row.n for row in await store.audit(None, 0, 2)] == [6, 5]
+    assert await store.audit(2**70, 2**70, 10) == []
+
+
 async def test_a_batch_that_fails_leaves_nothing(store: Store) -> None:
     await store.apply([AddTask(a_task(1))])
     with pytest.raises(StoreError):

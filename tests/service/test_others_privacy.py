@@ -18,13 +18,9 @@ import pytest
 from fastapi import FastAPI
 
 from qpu_executor.cli.server_parts import build_site_policy
-from qpu_executor.manager.api.app import create_app
-from qpu_executor.manager.auth.authentication import Authentication
-from qpu_executor.manager.auth.base import Presented
-from qpu_executor.manager.auth.caller import Caller
-from qpu_executor.manager.auth.roles import Members, Roles
 from qpu_executor.settings import parse_site
 from qpu_executor.testing.coins import coin_program
+from qpu_executor.testing.local_api import LocalApi
 from qpu_executor.testing.virtual_manager import VirtualManager
 
 SITE = """
@@ -45,27 +41,12 @@ HERS = ("name-of-her-task", "key-of-her-task", "name-of-her-session", "key-of-he
 NO_TASK, NO_SESSION, NO_TOKEN, NO_HASH = 987_654, "5e55" * 8, "70ce" * 3, "4a54" * 16
 
 
-class HeaderAuthenticator:
-    """Takes everybody for whom they say they are."""
-
-    scheme = None
-    expects = "a header x-user"
-    across_hosts = False
-
-    async def open(self) -> None: ...
-
-    async def close(self) -> None: ...
-
-    async def caller_of(self, presented: Presented) -> Caller | None:
-        return Caller(presented.headers["x-user"], None, "test")
-
-
 @dataclass
 class World:
     """A manager with work of two users. `hers`: the owner's ids; `nobodys`: such as none has."""
 
     served: VirtualManager
-    app: FastAPI
+    api: LocalApi
     hers: dict[str, Any]
     secrets: list[str]
 
@@ -73,51 +54,12 @@ class World:
     def nobodys(self) -> dict[str, Any]:
         return {"task": NO_TASK, "session": NO_SESSION, "token": NO_TOKEN, "hash": NO_HASH}
 
-    async def ask(
-        self, user: str, method: str, path: str, body: Any = None
-    ) -> tuple[int, dict[str, str], str]:
-        """Status, headers and text of an answer."""
-        path, _, query = path.partition("?")
-        sent = b"" if body is None else json.dumps(body).encode()
-        headers = [(b"x-user", user.encode()), (b"content-type", b"application/json")]
-        scope = {
-            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method,
-            "scheme": "http", "path": path, "raw_path": path.encode(), "root_path": "",
-            "query_string": query.encode(), "headers": headers, "client": ("127.0.0.1", 1),
-            "server": ("manager", 80),
-        }  # fmt: skip
-        arrived: list[Any] = [{"type": "http.request", "body": sent, "more_body": False}]
-        answered: list[Any] = []
-
-        async def receive() -> Any:
-            if arrived:
-                return arrived.pop()
-            return await asyncio.Event().wait()
-
-        async def send(message: Any) -> None:
-            answered.append(message)
-
-        await self.app(scope, receive, send)
-        start = next(one for one in answered if one["type"] == "http.response.start")
-        text = b"".join(one.get("body", b"") for one in answered)
-        found = {name.decode(): value.decode() for name, value in start["headers"]}
-        return start["status"], found, text.decode()
-
-    async def asked(self, user: str, method: str, path: str, body: Any = None) -> Any:
-        """The JSON of an answer that has to be a good one."""
-        status, _, text = await self.ask(user, method, path, body)
-        assert status == 200, (path, text)
-        return json.loads(text)
-
 
 @asynccontextmanager
 async def a_world(directory: Path, privacy: str) -> AsyncIterator[World]:
     settings = parse_site(SITE.format(privacy=privacy), "site.yaml")
     async with VirtualManager(settings, build_site_policy(settings), directory) as served:
-        roles = Roles(Members(frozenset({OPERATOR})))
-        authentication = Authentication([HeaderAuthenticator()], roles)
-        app = create_app(served.manager, authentication, embedded=False)
-        world = World(served, app, {}, [])
+        world = World(served, LocalApi(served.manager, operators=[OPERATOR]), {}, [])
         await _fill(world)
         yield world
 
@@ -126,7 +68,7 @@ async def _fill(world: World) -> None:
     """One task of each kind for the owner; one that waits behind them for the stranger."""
     program = coin_program("layout-of-her-program")
     sent = {"kind": program.kind, "content": program.content}
-    session = await world.asked(OWNER, "POST", "/v1/sessions", {
+    session = await world.api.asked(OWNER, "POST", "/v1/sessions", {
         "name": "name-of-her-session", "key": "key-of-her-session", "account": ACCOUNT,
         "keep_warm": {"linger_s": 50},
     })  # fmt: skip
@@ -136,19 +78,19 @@ async def _fill(world: World) -> None:
             "program": sent, "shots": shots, "held": held, "session": session["id"],
             "name": "name-of-her-task", "key": f"key-of-her-task-{n}", "account": ACCOUNT,
         }  # fmt: skip
-        answer = await world.asked(OWNER, "POST", "/v1/tasks", {"tasks": [task]})
+        answer = await world.api.asked(OWNER, "POST", "/v1/tasks", {"tasks": [task]})
         ids.append(answer["items"][0]["task"]["id"])
         await world.served.pass_time(10.0 * (n + 1))
-    token = await world.asked(OWNER, "POST", "/v1/tokens", {"note": "note-of-her-token"})
+    token = await world.api.asked(OWNER, "POST", "/v1/tokens", {"note": "note-of-her-token"})
     reserved = {"name": "beam time", "kind": "reservation", "at": "03:00", "length_s": 60}
     for one in ({"account": ACCOUNT}, {"session": session["id"]}):
         named = {**reserved, **one, "name": f"beam time {sorted(one)[0]}"}
-        await world.asked(OPERATOR, "POST", "/v1/qpus/q/windows", named)
+        await world.api.asked(OPERATOR, "POST", "/v1/qpus/q/windows", named)
     other = coin_program("of the stranger")
     mine = {"program": {"kind": other.kind, "content": other.content}, "shots": 20}
-    await world.asked(STRANGER, "POST", "/v1/tasks", {"tasks": [mine]})
-    assert (await world.asked(OWNER, "GET", f"/v1/tasks/{ids[0]}"))["state"] == "COMPLETED"
-    assert (await world.asked(OWNER, "GET", f"/v1/tasks/{ids[1]}"))["state"] == "RUNNING"
+    await world.api.asked(STRANGER, "POST", "/v1/tasks", {"tasks": [mine]})
+    assert (await world.api.asked(OWNER, "GET", f"/v1/tasks/{ids[0]}"))["state"] == "COMPLETED"
+    assert (await world.api.asked(OWNER, "GET", f"/v1/tasks/{ids[1]}"))["state"] == "RUNNING"
     world.hers = {
         "task": ids[0],
         "session": session["id"],
@@ -220,6 +162,7 @@ ASKED: dict[str, list[tuple[str, Any]] | str] = {
     "POST /v1/tasks/requeue": OF_OPERATORS,
     "POST /v1/tasks/{task_id}/settle": OF_OPERATORS,
     "POST /v1/policy/reload": OF_OPERATORS,
+    "GET /v1/audit": OF_OPERATORS,
 }
 """What a stranger asks: paths and bodies, with the ids of somebody else where `{task}` stands."""
 
@@ -269,7 +212,7 @@ async def _asks(world: World, route: str, ids: dict[str, Any]) -> list[tuple[str
     found = []
     for path, body in asked:
         path, body = _with(ids, path), _with(ids, body)
-        answer = await world.ask(STRANGER, method, path.replace(" ", "%20"), body)
+        answer = await world.api.ask(STRANGER, method, path.replace(" ", "%20"), body)
         found.append((f"{method} {path} {json.dumps(body)}", answer))
     return found
 
@@ -279,7 +222,7 @@ async def test_no_route_tells_a_stranger_what_is_somebody_elses(
     tmp_path: Path, privacy: str
 ) -> None:
     async with a_world(tmp_path, privacy) as world:
-        routes = set(_routes(world.app))
+        routes = set(_routes(world.api.app))
         assert routes == set(ASKED), "say in ASKED what a stranger could ask of each new route"
         secrets = list(world.secrets)
         if privacy != "open":
@@ -296,7 +239,7 @@ async def test_no_route_tells_a_stranger_what_is_somebody_elses(
                 if request != nobodys[i][0]:
                     theirs = _said(answer, world.hers), _said(nobodys[i][1], world.nobodys)
                     assert theirs[0] == theirs[1], "it says whether there is such a thing"
-        assert (await world.asked(OWNER, "GET", f"/v1/sessions/{world.hers['session']}"))[
+        assert (await world.api.asked(OWNER, "GET", f"/v1/sessions/{world.hers['session']}"))[
             "closed_at"
         ] is None, "nothing of hers was touched"
 
@@ -304,9 +247,9 @@ async def test_no_route_tells_a_stranger_what_is_somebody_elses(
 @pytest.mark.parametrize("privacy", ["open", "anonymous", "own"])
 async def test_a_strangers_event_stream_has_only_their_own(tmp_path: Path, privacy: str) -> None:
     async with a_world(tmp_path, privacy) as world:
-        everything = asyncio.create_task(world.ask(STRANGER, "GET", "/v1/events?after=0"))
+        everything = asyncio.create_task(world.api.ask(STRANGER, "GET", "/v1/events?after=0"))
         path = f"/v1/events?after=0&session={world.hers['session']}"
-        of_session = asyncio.create_task(world.ask(STRANGER, "GET", path))
+        of_session = asyncio.create_task(world.api.ask(STRANGER, "GET", path))
         await world.served.pass_time(100.0)
         await world.served.manager.broadcast.close()
         for stream, events in ((everything, 1), (of_session, 0)):
@@ -321,9 +264,9 @@ async def test_what_the_queue_shows_is_the_sites_choice(tmp_path: Path) -> None:
     seen = {}
     for privacy in ("open", "anonymous", "own"):
         async with a_world(tmp_path / privacy, privacy) as world:
-            seen[privacy] = await world.asked(STRANGER, "GET", "/v1/queue")
-            to_her = await world.asked(OWNER, "GET", "/v1/queue")
-            to_operators = await world.asked(OPERATOR, "GET", "/v1/queue")
+            seen[privacy] = await world.api.asked(STRANGER, "GET", "/v1/queue")
+            to_her = await world.api.asked(OWNER, "GET", "/v1/queue")
+            to_operators = await world.api.asked(OPERATOR, "GET", "/v1/queue")
             assert [one["task"] for one in to_operators["rows"]] == [2, 3, 5, 4]
             assert {one["owner"] for one in to_operators["rows"]} == {OWNER, STRANGER}
             assert to_operators["shown"] == "all"
@@ -354,7 +297,7 @@ async def test_what_the_queue_shows_is_the_sites_choice(tmp_path: Path) -> None:
 async def test_why_counts_those_before_and_names_them_as_the_site_says(tmp_path: Path) -> None:
     for privacy, owners in (("open", [OWNER, OWNER]), ("anonymous", [None, None]), ("own", [])):
         async with a_world(tmp_path / privacy, privacy) as world:
-            why = await world.asked(STRANGER, "GET", "/v1/tasks/5/why")
+            why = await world.api.asked(STRANGER, "GET", "/v1/tasks/5/why")
             assert (why["rank"], why["ahead_total"]) == (2, 2)
             assert [one["owner"] for one in why["ahead"]] == owners
 
@@ -362,10 +305,10 @@ async def test_why_counts_those_before_and_names_them_as_the_site_says(tmp_path:
 async def test_an_operator_sees_all_but_neither_programs_nor_results(tmp_path: Path) -> None:
     async with a_world(tmp_path, "own") as world:
         task, hash_ = world.hers["task"], world.hers["hash"]
-        assert (await world.asked(OPERATOR, "GET", f"/v1/tasks/{task}"))["owner"] == OWNER
-        session = await world.asked(OPERATOR, "GET", f"/v1/sessions/{world.hers['session']}")
+        assert (await world.api.asked(OPERATOR, "GET", f"/v1/tasks/{task}"))["owner"] == OWNER
+        session = await world.api.asked(OPERATOR, "GET", f"/v1/sessions/{world.hers['session']}")
         assert session["owner"] == OWNER
-        assert ACCOUNT in json.dumps(await world.asked(OPERATOR, "GET", "/v1/shares"))
-        assert ACCOUNT in json.dumps(await world.asked(OPERATOR, "GET", "/v1/windows"))
+        assert ACCOUNT in json.dumps(await world.api.asked(OPERATOR, "GET", "/v1/shares"))
+        assert ACCOUNT in json.dumps(await world.api.asked(OPERATOR, "GET", "/v1/windows"))
         for path in (f"/v1/tasks/{task}/result", f"/v1/programs/{hash_}"):
-            assert (await world.ask(OPERATOR, "GET", path))[0] == 404
+            assert (await world.api.ask(OPERATOR, "GET", path))[0] == 404

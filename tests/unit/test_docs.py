@@ -15,7 +15,7 @@ import typer
 from qpu_executor import errors
 from qpu_executor.cli import main
 from qpu_executor.errors import error_types
-from qpu_executor.manager.api import events, policy, queue, sessions, site, tasks
+from qpu_executor.manager.api import audit, events, policy, queue, sessions, site, tasks
 from qpu_executor.model.states import ChunkState, QpuState, TaskState, WaitReason
 from qpu_executor.pipelines.document import Document, SessionWishes, Step, load
 from qpu_executor.pipelines.profiles import Classical, Profile, TaskDefaults, load_profile
@@ -37,6 +37,7 @@ PAGES = [
     *sorted(DOCS.glob("*.md")),
     *sorted(DOCS.glob("qpus/*.md")),
     *sorted(DOCS.glob("policies/*.md")),
+    *sorted(DOCS.glob("operations/*.md")),
 ]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
@@ -213,7 +214,7 @@ def test_the_example_site_of_a_service_is_one(name: str) -> None:
 
 def test_every_route_is_in_the_reference_of_the_api() -> None:
     text = (DOCS / "api.md").read_text("utf-8")
-    parts = (tasks, queue, site, sessions, policy, events)
+    parts = (tasks, queue, audit, site, sessions, policy, events)
     routes: list[Any] = [one for part in parts for one in part.router.routes]
     missing = [
         f"{method} {route.path}"

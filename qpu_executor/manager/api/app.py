@@ -7,6 +7,7 @@ from fastapi_offline import FastAPIOffline
 
 from qpu_executor import __version__
 from qpu_executor.manager.api import (
+    audit,
     events,
     policy,
     problems,
@@ -37,7 +38,7 @@ def create_app(manager: Manager, authentication: Authentication, *, embedded: bo
     app.state.manager = manager
     app.state.authentication = authentication
     app.state.embedded = embedded
-    for part in (tasks, queue, site, sessions, policy, tokens, events):
+    for part in (tasks, queue, site, sessions, policy, tokens, audit, events):
         app.include_router(part.router)
-    problems.install(app, authentication.challenge)
+    problems.install(app, authentication.challenge, audit.note_denial)
     return app

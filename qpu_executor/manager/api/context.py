@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Annotated
 
@@ -47,12 +47,19 @@ class Context:
         return task_out(row, qpu, reason, manager.judge.standing(row))
 
 
+def origin_of(request: Request) -> str:
+    """The host that a request comes from; this host for a unix socket."""
+    return request.client.host if request.client and request.client.host else "this host"
+
+
 async def context_of(request: Request) -> Context:
     """The context of a request. Raises NotAuthenticated if nobody knows who is asking."""
     app = request.app.state
     headers = {name.lower(): value for name, value in request.headers.items()}
     presented = Presented(headers, request.scope.get("qpu_executor.peer"))
     caller = await app.authentication.caller_of(presented)
+    caller = replace(caller, origin=origin_of(request))
+    request.state.caller = caller
     return Context(app.manager, caller, app.embedded)
 
 

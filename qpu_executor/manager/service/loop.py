@@ -118,6 +118,10 @@ class DecisionLoop:
 
         self._inbox.post(_Item(happen, (), (), lambda error: None))
 
+    def note(self, work: Callable[[Ledger, Instant], None]) -> None:
+        """Do `work` in the next turn; nobody waits for it."""
+        self._inbox.post(_Item(work, (), (), lambda error: None))
+
     async def run(
         self,
         work: Callable[[Ledger, Instant], Answered],

@@ -16,6 +16,7 @@ from qpu_executor.manager.auth.caller import Caller, Role
 from qpu_executor.manager.service.admission import Admission
 from qpu_executor.manager.service.asking import ask_of_tasks
 from qpu_executor.manager.service.broadcast import Broadcast
+from qpu_executor.manager.service.denials import Denials
 from qpu_executor.manager.service.dispatcher import Dispatcher
 from qpu_executor.manager.service.fleet import Fleet
 from qpu_executor.manager.service.judging import Judge
@@ -104,6 +105,7 @@ class Manager:
             perform=self._perform,
             judge=self.judge,
         )
+        self.denials = Denials(self.clock, self.loop.note)
         holds = WarmHolds(self.loop, self.fleet, self.clock, lambda: self.scheduler)
         self.sessions = Sessions(
             self.store, self.loop, self.clock, self.live, holds, snapshot.open_sessions

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from qpu_executor.errors import RequestRefused
 from qpu_executor.manager.auth.caller import Caller
+from qpu_executor.manager.service.audit import who_of
 from qpu_executor.manager.service.keeping_warm import KeepWarm, WarmHolds
 from qpu_executor.manager.service.ledger import Ledger
 from qpu_executor.manager.service.loop import DecisionLoop
@@ -180,5 +181,4 @@ def _record(
 ) -> None:
     """Note what a service did for somebody."""
     if by is not None and by.name != session.owner:
-        who = {"who": by.name, "uid": by.uid, "how": by.how}
-        ledger.record(what, {**who, "session": session.id, "user": session.owner}, now)
+        ledger.record(what, {**who_of(by), "session": session.id, "user": session.owner}, now)

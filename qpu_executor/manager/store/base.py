@@ -84,6 +84,9 @@ class Store(Protocol):
     ) -> list[JournalRow]:
         """Journal rows with a number above `after`, in order. `states_only`: task state changes."""
 
+    async def audit(self, before: int | None, since: Instant, limit: int) -> list[JournalRow]:
+        """Rows of the audit log below a number (None: all), not before an instant; newest first."""
+
     async def token(self, token_id: str) -> TokenRow | None:
         """One bearer token."""
 

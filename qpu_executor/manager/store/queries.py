@@ -30,6 +30,7 @@ from sqlalchemy.types import TypeEngine
 
 from qpu_executor.manager.store.records import TaskFilter
 from qpu_executor.manager.store.tables import (
+    AUDITED,
     LIVE,
     LIVE_STATES,
     RECALLED,
@@ -270,6 +271,16 @@ def journal_page(
     if states_only:
         query = query.where(journal.c.state.is_not(None))
     return query.order_by(journal.c.n).limit(limit)
+
+
+def audit_page(before: int, since: int, limit: int) -> Select[Any]:
+    """Rows of the audit log below a number and not before an instant, the newest first."""
+    return (
+        select(journal)
+        .where(text("journal." + AUDITED), journal.c.n < before, journal.c.at >= since)
+        .order_by(journal.c.n.desc())
+        .limit(limit)
+    )
 
 
 def history_of(task_ids: Collection[int]) -> Select[Any]:

@@ -36,7 +36,9 @@ class TaskRow:
     `key`, `generation`: an idempotency key names one task per generation;
     `body_hash`: of the request, to refuse another body under a user's key. `layout`: names
     its register layout, where changing that takes one of its QPUs time. `stopped_early`:
-    why it is COMPLETED with fewer shots than `shots`.
+    why it is COMPLETED with fewer shots than `shots`. `expired_at`: since when its program,
+    counts, name and journal are gone; what is left keeps its number and key from being taken
+    again.
     """
 
     id: int
@@ -70,6 +72,7 @@ class TaskRow:
     layout: str | None = None
     wishes: Wishes = NO_WISHES
     stopped_early: str | None = None
+    expired_at: Instant | None = None
 
 
 @dataclass(frozen=True, slots=True)

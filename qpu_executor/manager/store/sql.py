@@ -165,6 +165,10 @@ class SqlStore:
         """Journal rows with a number above `after`, in order. `states_only`: task state changes."""
         return await self._read(reading.journal, after, owner, session_id, states_only, limit)
 
+    async def audit(self, before: int | None, since: Instant, limit: int) -> list[JournalRow]:
+        """Rows of the audit log below a number (None: all), not before an instant; newest first."""
+        return await self._read(reading.audit, before, since, limit)
+
     async def token(self, token_id: str) -> TokenRow | None:
         """One bearer token."""
         return await self._read(reading.token, token_id)
