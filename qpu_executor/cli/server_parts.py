@@ -123,6 +123,7 @@ def build_site_policy(settings: SiteSettings, policy: PolicySettings | None = No
         credits=settings.credits(),
         qpus={name: qpu.site_rules() for name, qpu in settings.qpus.items()},
         privacy=settings.privacy,
+        retention=settings.retention.rules(),
     )
 
 

@@ -14,6 +14,7 @@ from qpu_executor.wire.policy import (
     WindowOut,
     WindowRequest,
 )
+from qpu_executor.wire.retention import PrunableOut, PrunedOut, PruneRequest, RecordsOut
 from qpu_executor.wire.site import QpuOut
 from qpu_executor.wire.tasks import TaskOut
 from qpu_executor.wire.tokens import NewTokenOut, TokenList, TokenOut, TokenRequest
@@ -74,6 +75,18 @@ class AsyncOperating:
         `before`: as the page before said. `since`: with a time zone. `by`: a user's name.
         """
         return await self._channel.call(protocol.audit(before, since, by, what, limit), AuditList)
+
+    async def prunable(self, older_than_s: float) -> PrunableOut:
+        """How much is older than that and could be dropped. For operators."""
+        return await self._channel.call(protocol.prunable(older_than_s), PrunableOut)
+
+    async def prunable_records(self, older_than_s: float) -> RecordsOut:
+        """What a prune would drop next, with programs and counts. For operators."""
+        return await self._channel.call(protocol.prunable_records(older_than_s), RecordsOut)
+
+    async def prune(self, body: PruneRequest) -> PrunedOut:
+        """Drop a part of what is old enough; `more` says to ask again. For operators."""
+        return await self._channel.call(protocol.prune(body), PrunedOut)
 
     async def issue_token(self, wanted: TokenRequest) -> NewTokenOut:
         """A new bearer token, which is shown this once."""
@@ -141,6 +154,18 @@ class Operating:
         return self._thread.run(
             self._client.audit(before=before, since=since, by=by, what=what, limit=limit)
         )
+
+    def prunable(self, older_than_s: float) -> PrunableOut:
+        """How much is older than that and could be dropped. For operators."""
+        return self._thread.run(self._client.prunable(older_than_s))
+
+    def prunable_records(self, older_than_s: float) -> RecordsOut:
+        """What a prune would drop next, with programs and counts. For operators."""
+        return self._thread.run(self._client.prunable_records(older_than_s))
+
+    def prune(self, body: PruneRequest) -> PrunedOut:
+        """Drop a part of what is old enough; `more` says to ask again. For operators."""
+        return self._thread.run(self._client.prune(body))
 
     def issue_token(self, wanted: TokenRequest) -> NewTokenOut:
         """A new bearer token, which is shown this once."""

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from qpu_executor.model.states import TaskState
 from qpu_executor.programs.program import Program
 from qpu_executor.wire.policy import DrainRequest, SettleRequest, WindowRequest
+from qpu_executor.wire.retention import PruneRequest
 from qpu_executor.wire.sessions import KeepWarmRequest, SessionRequest
 from qpu_executor.wire.tasks import ProgramIn, SubmitRequest, TaskIds, TaskRequest
 from qpu_executor.wire.tokens import TokenRequest
@@ -227,6 +228,21 @@ def audit(
         query["since"] = since.isoformat()
     query |= {name: word for name, word in (("by", by), ("what", what)) if word is not None}
     return _get("/v1/audit", query)
+
+
+def prunable(older_than_s: float) -> ApiRequest:
+    """How much could be dropped -> PrunableOut."""
+    return _get("/v1/retention", {"older_than_s": repr(float(older_than_s))})
+
+
+def prunable_records(older_than_s: float) -> ApiRequest:
+    """What would be dropped next, in full -> RecordsOut."""
+    return _get("/v1/retention/records", {"older_than_s": repr(float(older_than_s))})
+
+
+def prune(body: PruneRequest) -> ApiRequest:
+    """Drop a part of what is old enough -> PrunedOut. Dropping twice is dropping once."""
+    return _post("/v1/retention/prune", body)
 
 
 def reload_policy() -> ApiRequest:

@@ -35,6 +35,7 @@ from qpu_executor.settings.policy import (
     PolicySettings,
 )
 from qpu_executor.settings.qpus import QpuSettings
+from qpu_executor.settings.retention import RetentionSettings
 from qpu_executor.settings.security import (
     AuthenticationSettings,
     MembersSettings,
@@ -84,6 +85,7 @@ class SiteSettings(Part):
     accounts: dict[Name, AccountSettings] = {}
     charging: ChargingSettings = ChargingSettings()
     privacy: Privacy = Privacy.ANONYMOUS
+    retention: RetentionSettings = RetentionSettings()
     default_class: str
     job_classes: dict[Name, JobClassSettings] = Field(min_length=1)
     qpus: dict[Name, QpuSettings] = Field(min_length=1)

@@ -163,6 +163,9 @@ ASKED: dict[str, list[tuple[str, Any]] | str] = {
     "POST /v1/tasks/{task_id}/settle": OF_OPERATORS,
     "POST /v1/policy/reload": OF_OPERATORS,
     "GET /v1/audit": OF_OPERATORS,
+    "GET /v1/retention": OF_OPERATORS,
+    "GET /v1/retention/records": OF_OPERATORS,
+    "POST /v1/retention/prune": OF_OPERATORS,
 }
 """What a stranger asks: paths and bodies, with the ids of somebody else where `{task}` stands."""
 
@@ -171,6 +174,7 @@ OPERATORS_BODIES: dict[str, Any] = {
     "POST /v1/qpus/{name}/windows": WINDOW,
     "POST /v1/tasks/requeue": {"ids": ["{task}"]},
     "POST /v1/tasks/{task_id}/settle": {"lost": True},
+    "POST /v1/retention/prune": {"older_than_s": 0},
 }
 
 
@@ -208,7 +212,8 @@ async def _asks(world: World, route: str, ids: dict[str, Any]) -> list[tuple[str
     asked = ASKED[route]
     if isinstance(asked, str):
         path = pattern.replace("{name}", "q").replace("{window}", "beam time account")
-        asked = [(path.replace("{task_id}", "{task}"), OPERATORS_BODIES.get(route))]
+        query = "?older_than_s=0" if route.startswith("GET /v1/retention") else ""
+        asked = [(path.replace("{task_id}", "{task}") + query, OPERATORS_BODIES.get(route))]
     found = []
     for path, body in asked:
         path, body = _with(ids, path), _with(ids, body)

@@ -15,7 +15,7 @@ import typer
 from qpu_executor import errors
 from qpu_executor.cli import main
 from qpu_executor.errors import error_types
-from qpu_executor.manager.api import audit, events, policy, queue, sessions, site, tasks
+from qpu_executor.manager.api import audit, events, policy, queue, retention, sessions, site, tasks
 from qpu_executor.model.states import ChunkState, QpuState, TaskState, WaitReason
 from qpu_executor.pipelines.document import Document, SessionWishes, Step, load
 from qpu_executor.pipelines.profiles import Classical, Profile, TaskDefaults, load_profile
@@ -27,6 +27,7 @@ from qpu_executor.qpus.qrmi_settings import QrmiSettings
 from qpu_executor.qpus.registry import build_adapter
 from qpu_executor.scheduling.transitions import CHUNK_MOVES, TASK_MOVES, state_diagram
 from qpu_executor.settings import JobClassSettings, ManagerSettings, SiteSettings, parse_site
+from qpu_executor.settings.retention import RetentionSettings
 from qpu_executor.wire.sessions import KeepWarmRequest
 
 ROOT = Path(__file__).parents[2]
@@ -179,7 +180,7 @@ def test_every_key_of_a_pipeline_and_a_profile_is_explained() -> None:
 
 
 def test_every_key_of_a_site_file_is_explained() -> None:
-    models = (SiteSettings, ManagerSettings, JobClassSettings)
+    models = (SiteSettings, ManagerSettings, JobClassSettings, RetentionSettings)
     keys = {name for model in models for name in model.model_fields}
     keys |= {field.name for field in fields(EmulatorSettings)} | {"kind"}
     assert keys - words_in_code("site-file.md") == set()
@@ -214,7 +215,7 @@ def test_the_example_site_of_a_service_is_one(name: str) -> None:
 
 def test_every_route_is_in_the_reference_of_the_api() -> None:
     text = (DOCS / "api.md").read_text("utf-8")
-    parts = (tasks, queue, audit, site, sessions, policy, events)
+    parts = (tasks, queue, audit, retention, site, sessions, policy, events)
     routes: list[Any] = [one for part in parts for one in part.router.routes]
     missing = [
         f"{method} {route.path}"

@@ -12,6 +12,7 @@ from qpu_executor.manager.api import (
     policy,
     problems,
     queue,
+    retention,
     sessions,
     site,
     tasks,
@@ -38,7 +39,7 @@ def create_app(manager: Manager, authentication: Authentication, *, embedded: bo
     app.state.manager = manager
     app.state.authentication = authentication
     app.state.embedded = embedded
-    for part in (tasks, queue, site, sessions, policy, tokens, audit, events):
+    for part in (tasks, queue, site, sessions, policy, tokens, audit, retention, events):
         app.include_router(part.router)
     problems.install(app, authentication.challenge, audit.note_denial)
     return app

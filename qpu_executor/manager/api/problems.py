@@ -22,6 +22,7 @@ Note = Callable[[Request, QpuExecutorError], None]
 
 _STATUS: tuple[tuple[type[QpuExecutorError], HTTPStatus], ...] = (
     (errors.UnknownTask, HTTPStatus.NOT_FOUND),
+    (errors.TaskExpired, HTTPStatus.GONE),
     (errors.NotAuthenticated, HTTPStatus.UNAUTHORIZED),
     (errors.NotAllowed, HTTPStatus.FORBIDDEN),
     (errors.KeyConflict, HTTPStatus.CONFLICT),

@@ -103,6 +103,7 @@ async def tasks(
         states=_states(state) if state is not None else None,
         after_id=after_id,
         limit=limit + 1,
+        expired=ids is not None,
     )
     rows = await asked.manager.store.tasks(which)
     more = len(rows) > limit

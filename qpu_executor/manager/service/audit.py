@@ -110,8 +110,10 @@ async def read_audit(store: Store, which: AuditFilter) -> tuple[list[AuditEntry]
 
 def _role(row: JournalRow) -> str | None:
     """The role without which it would have been refused."""
-    if row.kind in ("OperatorAsked", "Pruned"):
+    if row.kind == "OperatorAsked":
         return "operator"
+    if row.kind == "Pruned":
+        return None if row.data.get("how") == "retention" else "operator"
     if row.kind in _OF_SERVICES:
         return "service"
     of_others = row.data.get("user") != row.data.get("who") or row.data.get("roles")

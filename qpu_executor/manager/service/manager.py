@@ -26,10 +26,17 @@ from qpu_executor.manager.service.loop import DecisionLoop
 from qpu_executor.manager.service.orders import Accepted, Admitted, Answer, NewTask
 from qpu_executor.manager.service.program_shelf import ProgramShelf
 from qpu_executor.manager.service.recovery import Restored, restore
+from qpu_executor.manager.service.retention import Retention
 from qpu_executor.manager.service.sessions import Sessions
 from qpu_executor.manager.service.site_policy import SitePolicy
 from qpu_executor.manager.service.site_rules import SiteRules
-from qpu_executor.manager.service.submission import adopted, program_row_of, row_of, spec_of
+from qpu_executor.manager.service.submission import (
+    adopted,
+    expired,
+    program_row_of,
+    row_of,
+    spec_of,
+)
 from qpu_executor.manager.service.turn_checks import refusal_now
 from qpu_executor.manager.service.window_calendar import WindowCalendar
 from qpu_executor.manager.store.base import Store
@@ -117,6 +124,9 @@ class Manager:
             self.loop.post,
             snapshot.windows,
         )
+        self.retention = Retention(
+            self.store, self.loop, self.clock, self.live, lambda: self.policy
+        )
         events, unclear, calibrations = await self._fill(self.scheduler, self.policy, snapshot)
         self.windows.start()
         for event in events:
@@ -127,6 +137,7 @@ class Manager:
         for command in calibrations:
             self.dispatcher.calibrate(command.qpu)
         self.dispatcher.watch_health()
+        self.retention.start()
 
     async def _fill(self, scheduler: Scheduler, policy: SitePolicy, snapshot: Snapshot) -> Restored:
         """Put everything that is stored, and what was used before, into an empty core."""
@@ -176,6 +187,7 @@ class Manager:
 
     async def stop(self) -> None:
         """Let go of the devices and end the loop; what was accepted is in the store."""
+        await self.retention.close()
         await self.windows.close()
         await self.dispatcher.close()
         await self.loop.stop()
@@ -225,7 +237,7 @@ class Manager:
         return await self.loop.run(look, ids=ids)
 
     async def task(self, task_id: int, caller: Caller) -> TaskRow:
-        """One task of the caller. Raises UnknownTask, also for somebody else's."""
+        """One task of the caller. Raises UnknownTask, also for somebody else's, and TaskExpired."""
         row = self.live.get(task_id) or await self.store.task(task_id)
         if row is None or row.owner != caller.name:
             raise UnknownTask(
@@ -233,7 +245,7 @@ class Manager:
                 where="task",
                 next_step="see `qpu queue --all`",
             )
-        return row
+        return _kept(row)
 
     async def shown(self, task_id: int, caller: Caller) -> TaskRow:
         """One task that the caller may look at: their own, or for operators anybody's.
@@ -243,7 +255,7 @@ class Manager:
         if caller.has(Role.OPERATOR):
             row = self.live.get(task_id) or await self.store.task(task_id)
             if row is not None:
-                return row
+                return _kept(row)
         return await self.task(task_id, caller)
 
     async def _admit_all(
@@ -323,3 +335,10 @@ class Manager:
             seed=task.seed,
         )
         self.dispatcher.start(command.qpu, order)
+
+
+def _kept(row: TaskRow) -> TaskRow:
+    """The row. Raises TaskExpired."""
+    if row.expired_at is not None:
+        raise expired(row, where="task")
+    return row

@@ -15,9 +15,11 @@ from qpu_executor.errors import (
 from qpu_executor.manager.auth.caller import Caller, Role
 from qpu_executor.manager.service.asking import ask_of_tasks
 from qpu_executor.manager.service.audit import AuditEntry, AuditFilter, read_audit, who_of
+from qpu_executor.manager.service.export import records_of
 from qpu_executor.manager.service.ledger import Ledger
 from qpu_executor.manager.service.manager import Manager
 from qpu_executor.manager.service.on_record import on_record
+from qpu_executor.manager.service.retention import Batch, Dropped, Only
 from qpu_executor.manager.service.settling import Verdict
 from qpu_executor.manager.service.site_policy import SitePolicy
 from qpu_executor.manager.service.window_calendar import WindowRule
@@ -191,6 +193,7 @@ class Operations:
                 ("minimum share horizon", before.share_horizon_s != after.share_horizon_s),
                 ("accounts' limits", before.credits != after.credits),
                 ("privacy", before.privacy != after.privacy),
+                ("retention", before.retention != after.retention),
             )
             if differs
         ]
@@ -272,6 +275,32 @@ class Operations:
     async def audit(self, which: AuditFilter) -> tuple[list[AuditEntry], int | None]:
         """What operators and services did, and who was turned away; see `read_audit`."""
         return await read_audit(self._manager.store, which)
+
+    async def prunable(self, older_than_s: float) -> tuple[int, int]:
+        """How many tasks and journal rows are older than that, and could be dropped."""
+        which = self._manager.retention.by_age(older_than_s)
+        return await self._manager.store.prunable(which)
+
+    @on_record("export")
+    async def records(self, older_than_s: float) -> tuple[list[dict[str, Any]], Batch]:
+        """What a prune would drop next, in full; on record, since programs and counts are in it."""
+        retention = self._manager.retention
+        batch = await retention.next(retention.by_age(older_than_s))
+        found = await records_of(self._manager.store, batch)
+
+        def note(ledger: Ledger, now: Instant) -> None:
+            tasks, rows = len(batch.tasks), len(batch.journal)
+            self._record(ledger, now, "export", tasks=tasks, journal=rows)
+
+        if batch:
+            await self._manager.loop.run(note)
+        return found, batch
+
+    @on_record("prune")
+    async def prune(self, older_than_s: float, only: Only | None = None) -> tuple[Dropped, bool]:
+        """Drop a part of what is older than that; and whether there may be more."""
+        retention = self._manager.retention
+        return await retention.prune(retention.by_age(older_than_s), self._caller, only)
 
     def refused(self, what: str, about: Mapping[str, object], error: QpuExecutorError) -> None:
         """Put on record what this operator didn't get; nobody waits for that."""

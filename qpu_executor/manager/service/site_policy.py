@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from qpu_executor.manager.service.privacy import Privacy
+from qpu_executor.manager.service.retention_rules import RetentionRules
 from qpu_executor.manager.service.site_rules import SiteRules
 from qpu_executor.model.values import JobClass
 from qpu_executor.scheduling.admission import DAY_S, Credit
@@ -24,7 +25,7 @@ class SitePolicy:
     """`classes`: the most urgent first. `ordering`: None stands for the core's default.
 
     `kind`: the ordering's name in the site file. `qpus`: what it says of each QPU.
-    `privacy`: what users are shown of others' tasks.
+    `privacy`: what users are shown of others' tasks. `retention`: how long things are kept.
     """
 
     classes: tuple[JobClass, ...]
@@ -37,6 +38,7 @@ class SitePolicy:
     credits: tuple[Credit, ...] = ()
     qpus: Mapping[str, SiteRules] = field(default_factory=dict)
     privacy: Privacy = Privacy.ANONYMOUS
+    retention: RetentionRules = field(default_factory=RetentionRules)
 
     def scheduler(self) -> Scheduler:
         """A new core that goes by these rules."""

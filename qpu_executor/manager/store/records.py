@@ -309,6 +309,35 @@ class RevokeToken:
     at: Instant
 
 
+NO_PROGRAM = ""
+"""The hash that tasks refer to whose program is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExpireTask:
+    """Drop a task's chunks, its program where no other task has it, and all of its row but
+    what its number, owner, key, usage and end are. Its journal stays.
+    """
+
+    task_id: int
+    program_hash: str
+    at: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class DropSession:
+    """Delete a closed session that no task belongs to any more; any other one stays."""
+
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DropJournal:
+    """Delete a journal row."""
+
+    n: int
+
+
 @dataclass(frozen=True, slots=True)
 class AddJournal:
     """Append a journal row; its number is the writer's next one."""
@@ -330,6 +359,9 @@ Change = (
     | DropWindow
     | AddToken
     | RevokeToken
+    | ExpireTask
+    | DropSession
+    | DropJournal
     | AddJournal
 )
 
@@ -368,7 +400,9 @@ class UsageRow:
 
 @dataclass(frozen=True, slots=True)
 class TaskFilter:
-    """Which tasks a listing shows, oldest first; None doesn't restrict."""
+    """Which tasks a listing shows, oldest first; None doesn't restrict. `expired`: also what is
+    left of those that have expired.
+    """
 
     ids: tuple[int, ...] | None = None
     owner: str | None = None
@@ -376,3 +410,4 @@ class TaskFilter:
     states: tuple[TaskState, ...] | None = None
     after_id: int = 0
     limit: int = 1000
+    expired: bool = False

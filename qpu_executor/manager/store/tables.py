@@ -176,10 +176,18 @@ Index(
 RECALLED = "kind IN ('QpuDrained', 'QpuResumed', 'SaveHold')"
 """Journal rows that a restart reads; spelt out for the same reason as `LIVE`."""
 
-AUDITED = (
-    "kind IN ('OperatorAsked', 'TokenIssued', 'TokenRevoked', 'SessionOpenedFor', "
-    "'SessionClosedFor', 'AuthenticationFailed', 'Denied', 'Pruned')"
+AUDITED_KINDS = (
+    "OperatorAsked",
+    "TokenIssued",
+    "TokenRevoked",
+    "SessionOpenedFor",
+    "SessionClosedFor",
+    "AuthenticationFailed",
+    "Denied",
+    "Pruned",
 )
+
+AUDITED = "kind IN (" + ", ".join(f"'{kind}'" for kind in AUDITED_KINDS) + ")"
 """Journal rows that the audit log consists of; spelt out for the same reason."""
 
 windows = Table(
