@@ -304,7 +304,9 @@ class Operations:
 
     def refused(self, what: str, about: Mapping[str, object], error: QpuExecutorError) -> None:
         """Put on record what this operator didn't get; nobody waits for that."""
-        outcome = f"refused: {error.message[:MOST_REASON]}"
+        # What is said of counts that can't be shows some of them.
+        said = "the counts can't be right" if error.where == "counts" else error.message
+        outcome = f"refused: {said[:MOST_REASON]}"
         self._manager.loop.note(
             lambda ledger, now: self._record(ledger, now, what, **about, outcome=outcome)
         )
