@@ -10,6 +10,7 @@
     │   ├── RequestRefused         class limits, unknown class or QPU, quotas
     │   ├── KeyConflict            an idempotency key names another request
     │   ├── UnknownTask            no such task (or not the caller's)
+    │   ├── TaskExpired            what the task left behind is kept no longer
     │   ├── NotAuthenticated       nobody knows who is asking
     │   ├── NotAllowed             the caller may not do this
     │   ├── IllegalMove            the task's state doesn't allow this
@@ -154,6 +155,12 @@ class UnknownTask(CallerError):
     """There is no such task, or it isn't the caller's."""
 
     code = "unknown-task"
+
+
+class TaskExpired(CallerError):
+    """The task has ended so long ago that its program and result are kept no longer."""
+
+    code = "task-expired"
 
 
 class NotAuthenticated(CallerError):

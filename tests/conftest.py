@@ -43,8 +43,11 @@ qpus:
 class ServedManager:
     """`qpu serve` on a site file of its own; can be killed and started again.
 
-    `site`: the site file's text, with `{listen}` where the addresses go.
+    `site`: the site file's text, with `{listen}` where the addresses go. `options`: more of
+    the command's.
     """
+
+    options: tuple[str, ...] = ()
 
     def __init__(
         self, directory: Path, listen: str | list[str] | None = None, site: str = SITE
@@ -67,6 +70,7 @@ class ServedManager:
                 [
                     *(sys.executable, "-m", "qpu_executor.cli.main", "serve"),
                     *("--site", str(self._site), "--ready-fd", str(ready_child)),
+                    *self.options,
                 ],
                 stdout=log,
                 stderr=log,

@@ -42,6 +42,8 @@ def _options(
 def _register() -> None:
     """Add the verbs; each imports what it needs only when it runs."""
     from qpu_executor.cli import (
+        admin,
+        audit,
         explain,
         farm,
         operate,
@@ -81,6 +83,8 @@ def _register() -> None:
     app.add_typer(windows.window, name="window")
     app.add_typer(operate.policy, name="policy")
     app.add_typer(tokens.token, name="token")
+    app.add_typer(admin.admin, name="admin")
+    app.command("audit")(audit.audit)
     app.add_typer(sessions.session, name="session")
     app.command("serve")(serve.serve)
     app.add_typer(farm.farm, name="farm")

@@ -5,11 +5,13 @@ The rehearsal is imported when the verb runs, so that other verbs start without 
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qpu_executor.cli.connecting import say
 from qpu_executor.cli.rehearsal_options import (
     FiguresOption,
     PageOption,
@@ -25,7 +27,9 @@ if TYPE_CHECKING:
 
 
 def replay(
-    store: Annotated[Path, typer.Argument(help="A manager's store (SQLite), or a copy of it.")],
+    store: Annotated[
+        Path, typer.Argument(help="A manager's store (SQLite), a copy of it, or an export.")
+    ],
     site: Annotated[Path, typer.Option(help="The site file that is rehearsed.")],
     policy: PolicyOption = None,
     page: PageOption = None,
@@ -55,17 +59,39 @@ def replay(
     show(results, chosen[-1].name, page, as_json=as_json)
 
 
+def _say_missing(dropped: Sequence[Mapping[str, Any]]) -> None:
+    """What the rehearsal can't know, since the store keeps it no longer."""
+    rows = sum(int(one.get("journal", 0)) for one in dropped)
+    tasks = sum(int(one.get("tasks", 0)) for one in dropped)
+    if rows:
+        say(
+            f"{rows} rows of this journal were pruned: what they told isn't rehearsed "
+            "(an export can be: qpu replay EXPORT)"
+        )
+    if tasks:
+        say(
+            f"the chunks of {tasks} tasks were pruned: those that the journal still tells of are "
+            "taken to have run on the first QPU that they could"
+        )
+
+
 def _recording(store: Path, settings: SiteSettings) -> Recording:
     """Raises ConfigError where there is nothing to play, or a class that the site doesn't have."""
-    from qpu_executor.manager.store.journal_file import read_chunk_qpus, read_journal
+    from qpu_executor.manager.store import export_file, journal_file
     from qpu_executor.simulation.recording import JournalEntry
     from qpu_executor.simulation.recording_reader import read_recording
 
-    entries = (
-        JournalEntry(row.at, row.kind, row.task_id, row.state, row.data)
-        for row in read_journal(store)
-    )
-    recording = read_recording(entries, read_chunk_qpus(store))
+    files = export_file if export_file.is_export(store) else journal_file
+    dropped: list[Mapping[str, Any]] = []
+
+    def entries() -> Iterator[JournalEntry]:
+        for row in files.read_journal(store):
+            if row.kind == "Pruned":
+                dropped.append(row.data)
+            yield JournalEntry(row.at, row.kind, row.task_id, row.state, row.data)
+
+    recording = read_recording(entries(), files.read_chunk_qpus(store))
+    _say_missing(dropped)
     if not recording.tasks:
         raise ConfigError(f"{store}: no task was ever submitted to this store")
     for name in dict.fromkeys(task.spec.job_class for task in recording.tasks):

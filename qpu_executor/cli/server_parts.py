@@ -124,6 +124,8 @@ def build_site_policy(settings: SiteSettings, policy: PolicySettings | None = No
         credits=settings.credits(),
         qpus={name: qpu.site_rules() for name, qpu in settings.qpus.items()},
         rights=settings.rights(),
+        privacy=settings.privacy,
+        retention=settings.retention.rules(),
     )
 
 

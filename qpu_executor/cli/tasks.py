@@ -12,6 +12,7 @@ import typer
 from qpu_executor.cli.connecting import JsonOption, ManagerOption, connected, managers_now, say
 from qpu_executor.cli.explain_text import estimate_text
 from qpu_executor.cli.program_file import read_program
+from qpu_executor.cli.queue_text import queue_text
 from qpu_executor.cli.requirements import DeviceOption, RequireOption, requirements
 from qpu_executor.cli.tables import clock, table
 from qpu_executor.cli.task_text import detail_text, early_stop_text
@@ -130,10 +131,23 @@ def queue(
     everything: Annotated[bool, typer.Option("--all", "-a", help="Also those that ended.")] = False,
     state: Annotated[str | None, typer.Option(help="Only these states, e.g. QUEUED,HELD.")] = None,
     session: Annotated[str | None, typer.Option(help="Only this session's.")] = None,
+    everyone: Annotated[
+        bool,
+        typer.Option("--everyone", help="All users' that wait or run, as far as the site shows."),
+    ] = False,
     manager: ManagerOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List your tasks that wait or run."""
+    if everyone:
+        if everything or state is not None or session is not None:
+            raise ConfigError(
+                "--everyone goes with none of --all, --state and --session", where="qpu queue"
+            )
+        with connected(manager) as client:
+            found = client.queue()
+        print(found.model_dump_json() if as_json else queue_text(found))
+        return
     states = [] if everything else [one for one in TaskState if not one.final]
     if state is not None:
         states = _states(state)

@@ -45,6 +45,7 @@ from qpu_executor.wire.policy import (
     WindowList,
     WindowOut,
 )
+from qpu_executor.wire.queue import QueueOut
 from qpu_executor.wire.sessions import SessionList, SessionOut
 from qpu_executor.wire.site import (
     EventOut,
@@ -223,6 +224,10 @@ class AsyncClient(AsyncOperating):
         for batch in protocol.batches(sorted(set(ids)), protocol.MAX_IDS):
             found += await self._pages(batch, states, session, None)
         return found[:limit]
+
+    async def queue(self, limit: int = 1000) -> QueueOut:
+        """Everybody's tasks that wait or run, as far as the site shows them to the caller."""
+        return await self._channel.call(protocol.queue(limit), QueueOut)
 
     async def _pages(
         self,

@@ -28,6 +28,7 @@ from qpu_executor.errors import CallerError, QpuExecutorError
 from qpu_executor.model.states import TaskState
 from qpu_executor.programs.program import Program
 from qpu_executor.wire.policy import EstimateOut, SharesOut, WhyOut, WindowOut
+from qpu_executor.wire.queue import QueueOut
 from qpu_executor.wire.sessions import SessionOut
 from qpu_executor.wire.site import (
     EventOut,
@@ -194,6 +195,10 @@ class Client(Operating):
     ) -> list[Task]:
         """The caller's tasks, by id; unknown ids are left out. `limit`: at most so many."""
         return self._tasks(self._client.tasks(ids=ids, states=states, session=session, limit=limit))
+
+    def queue(self, limit: int = 1000) -> QueueOut:
+        """Everybody's tasks that wait or run, as far as the site shows them to the caller."""
+        return self.call(self._client.queue(limit))
 
     def results(self, ids: Iterable[int]) -> dict[int, Result]:
         """Results by task id of those that are COMPLETED; doesn't wait."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from qpu_executor.client import protocol
+from qpu_executor.wire.audit import AuditList
 from qpu_executor.wire.policy import (
     PolicyOut,
     SettleRequest,
@@ -12,6 +14,7 @@ from qpu_executor.wire.policy import (
     WindowOut,
     WindowRequest,
 )
+from qpu_executor.wire.retention import PrunableOut, PrunedOut, PruneRequest, RecordsOut
 from qpu_executor.wire.site import QpuOut
 from qpu_executor.wire.tasks import TaskOut
 from qpu_executor.wire.tokens import NewTokenOut, TokenList, TokenOut, TokenRequest
@@ -57,6 +60,33 @@ class AsyncOperating:
     async def withdraw_window(self, qpu: str, name: str) -> list[WindowOut]:
         """Take an announced window back; returns those that are left. For operators."""
         return (await self._channel.call(protocol.withdraw_window(qpu, name), WindowList)).windows
+
+    async def audit(
+        self,
+        *,
+        before: int | None = None,
+        since: datetime | None = None,
+        by: str | None = None,
+        what: str | None = None,
+        limit: int = 100,
+    ) -> AuditList:
+        """What operators and services did, the newest first; a page. For operators.
+
+        `before`: as the page before said. `since`: with a time zone. `by`: a user's name.
+        """
+        return await self._channel.call(protocol.audit(before, since, by, what, limit), AuditList)
+
+    async def prunable(self, older_than_s: float) -> PrunableOut:
+        """How much is older than that and could be dropped. For operators."""
+        return await self._channel.call(protocol.prunable(older_than_s), PrunableOut)
+
+    async def prunable_records(self, older_than_s: float) -> RecordsOut:
+        """What a prune would drop next, with programs and counts. For operators."""
+        return await self._channel.call(protocol.prunable_records(older_than_s), RecordsOut)
+
+    async def prune(self, body: PruneRequest) -> PrunedOut:
+        """Drop a part of what is old enough; `more` says to ask again. For operators."""
+        return await self._channel.call(protocol.prune(body), PrunedOut)
 
     async def issue_token(self, wanted: TokenRequest) -> NewTokenOut:
         """A new bearer token, which is shown this once."""
@@ -107,6 +137,35 @@ class Operating:
     def withdraw_window(self, qpu: str, name: str) -> list[WindowOut]:
         """Take an announced window back; returns those that are left. For operators."""
         return self._thread.run(self._client.withdraw_window(qpu, name))
+
+    def audit(
+        self,
+        *,
+        before: int | None = None,
+        since: datetime | None = None,
+        by: str | None = None,
+        what: str | None = None,
+        limit: int = 100,
+    ) -> AuditList:
+        """What operators and services did, the newest first; a page. For operators.
+
+        `before`: as the page before said. `since`: with a time zone. `by`: a user's name.
+        """
+        return self._thread.run(
+            self._client.audit(before=before, since=since, by=by, what=what, limit=limit)
+        )
+
+    def prunable(self, older_than_s: float) -> PrunableOut:
+        """How much is older than that and could be dropped. For operators."""
+        return self._thread.run(self._client.prunable(older_than_s))
+
+    def prunable_records(self, older_than_s: float) -> RecordsOut:
+        """What a prune would drop next, with programs and counts. For operators."""
+        return self._thread.run(self._client.prunable_records(older_than_s))
+
+    def prune(self, body: PruneRequest) -> PrunedOut:
+        """Drop a part of what is old enough; `more` says to ask again. For operators."""
+        return self._thread.run(self._client.prune(body))
 
     def issue_token(self, wanted: TokenRequest) -> NewTokenOut:
         """A new bearer token, which is shown this once."""

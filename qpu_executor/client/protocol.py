@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import islice
 from typing import TypeVar
 from urllib.parse import quote, urlencode
@@ -16,6 +17,7 @@ from pydantic import BaseModel
 from qpu_executor.model.states import TaskState
 from qpu_executor.programs.program import Program
 from qpu_executor.wire.policy import DrainRequest, SettleRequest, WindowRequest
+from qpu_executor.wire.retention import PruneRequest
 from qpu_executor.wire.sessions import KeepWarmRequest, SessionRequest
 from qpu_executor.wire.tasks import ProgramIn, SubmitRequest, TaskIds, TaskRequest
 from qpu_executor.wire.tokens import TokenRequest
@@ -91,6 +93,11 @@ def task_page(
     if after_id:
         query["after_id"] = str(after_id)
     return _get("/v1/tasks", query)
+
+
+def queue(limit: int) -> ApiRequest:
+    """Everybody's tasks that wait or run, as far as the site shows them -> QueueOut."""
+    return _get("/v1/queue", {"limit": str(int(limit))})
 
 
 def task_detail(task_id: int) -> ApiRequest:
@@ -208,6 +215,34 @@ def tokens() -> ApiRequest:
 def revoke_token(token_id: str) -> ApiRequest:
     """End a token -> TokenOut. Revoking twice is revoking once."""
     return ApiRequest("POST", f"/v1/tokens/{quote(token_id, safe='')}/revoke")
+
+
+def audit(
+    before: int | None, since: datetime | None, by: str | None, what: str | None, limit: int
+) -> ApiRequest:
+    """A page of the audit log, the newest first -> AuditList."""
+    query = {"limit": str(int(limit))}
+    if before is not None:
+        query["before"] = str(before)
+    if since is not None:
+        query["since"] = since.isoformat()
+    query |= {name: word for name, word in (("by", by), ("what", what)) if word is not None}
+    return _get("/v1/audit", query)
+
+
+def prunable(older_than_s: float) -> ApiRequest:
+    """How much could be dropped -> PrunableOut."""
+    return _get("/v1/retention", {"older_than_s": repr(float(older_than_s))})
+
+
+def prunable_records(older_than_s: float) -> ApiRequest:
+    """What would be dropped next, in full -> RecordsOut."""
+    return _get("/v1/retention/records", {"older_than_s": repr(float(older_than_s))})
+
+
+def prune(body: PruneRequest) -> ApiRequest:
+    """Drop a part of what is old enough -> PrunedOut. Dropping twice is dropping once."""
+    return _post("/v1/retention/prune", body)
 
 
 def reload_policy() -> ApiRequest:

@@ -11,12 +11,19 @@ from __future__ import annotations
 import asyncio
 import copy
 from contextlib import aclosing
+from datetime import datetime
 
 from qpu_executor.client import protocol
 from qpu_executor.client.channel import Channel
 from qpu_executor.client.events import follow
 from qpu_executor.client.result import TaskEnd
-from qpu_executor.errors import CallerError, InternalError, QpuExecutorError, UnknownTask
+from qpu_executor.errors import (
+    CallerError,
+    InternalError,
+    QpuExecutorError,
+    TaskExpired,
+    UnknownTask,
+)
 from qpu_executor.model.states import TaskState
 from qpu_executor.wire.site import EventOut
 from qpu_executor.wire.tasks import ResultList, TaskList
@@ -171,6 +178,8 @@ class Waits:
             task = tasks.get(task_id)
             if task is None:
                 self._fail({task_id}, unknown_task(task_id, self._channel.url))
+            elif task.expired_at is not None:
+                self._fail({task_id}, expired_task(task_id, task.expired_at))
             elif task.state is TaskState.COMPLETED:
                 self._to_fetch.add(task_id)
             elif task.state.final:
@@ -179,9 +188,16 @@ class Waits:
     async def _fetch_now(self, ids: list[int]) -> None:
         answer = await self._channel.call(protocol.results(ids), ResultList)
         found = {result.task.id: result for result in answer.results}
+        gone: dict[int, datetime | None] = {}
+        if missing := [task_id for task_id in ids if task_id not in found]:
+            request = protocol.task_page(ids=missing, limit=len(missing))
+            page = await self._channel.call(request, TaskList)
+            gone = {task.id: task.expired_at for task in page.tasks}
         for task_id in ids:
             if task_id in found:
                 self._finish(task_id, found[task_id])
+            elif (at := gone.get(task_id)) is not None:
+                self._fail({task_id}, expired_task(task_id, at))
             else:
                 message = f"task {task_id} is COMPLETED and the manager gives no result"
                 self._fail({task_id}, InternalError(message, where=self._channel.url))
@@ -203,6 +219,14 @@ def unknown_task(task_id: int, url: str) -> UnknownTask:
     """The manager doesn't know this task, or doesn't show it to the caller."""
     return UnknownTask(
         f"there is no task {task_id}, or it isn't yours", where=url, next_step="see: qpu queue"
+    )
+
+
+def expired_task(task_id: int, at: datetime) -> TaskExpired:
+    """What the task left behind is kept no longer."""
+    return TaskExpired(
+        f"task {task_id} expired at {at:%Y-%m-%dT%H:%M:%S}Z: its result is kept no longer",
+        next_step="submit it again under a new key",
     )
 
 

@@ -63,7 +63,7 @@ def room(task: Task, qpu: Qpu, now: Instant) -> int | Blocked | None:
     needs, hold = bucket.needs, qpu.hold
     if hold is not None and hold.on and needs.session_id != hold.session_id:
         how = "for a contiguous run" if hold.contiguous else "between its tasks"
-        detail = f"kept warm for session {hold.session_id} {how}"
+        detail = f"kept warm for another session {how}"
         return Blocked(WaitReason.RESERVATION, detail, hold.ends_at())
     if needs.one_epoch:
         blocked = _other_epoch(task, qpu) or _epoch_too_short(task, qpu, now)

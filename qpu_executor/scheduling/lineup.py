@@ -81,7 +81,7 @@ def lineup(state: CoreState, queue: Queue, task_id: int, now: Instant, limit: in
         below = task.entry if key == mine[0] else None
         others, how_many = _some(state, queue, bucket, below)
         if how_many:
-            named = islice(_in_order(state, bucket, below), limit)
+            named = islice(in_order(state, bucket, below), limit)
             count(others, how_many, key, named, runs=False)
     for name in sorted(usable & state.qpus.keys()):
         running = [state.tasks[other_id] for other_id in state.qpus[name].running]
@@ -108,7 +108,7 @@ def _some(
     return some, len(some) + sum(1 for _ in ids)
 
 
-def _in_order(state: CoreState, bucket: Bucket, below: Entry | None) -> Iterator[Task]:
+def in_order(state: CoreState, bucket: Bucket, below: Entry | None) -> Iterator[Task]:
     """The bucket's waiting tasks, the first in line first; the cost follows those taken."""
     heap = bucket.heap
     frontier = [(heap[0], 0)] if heap else []

@@ -10,7 +10,7 @@ equal commands.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from qpu_executor.errors import InternalError
@@ -63,6 +63,7 @@ from qpu_executor.scheduling.fair_share import FairShareRules, ShareView, UsageL
 from qpu_executor.scheduling.gates import Gates
 from qpu_executor.scheduling.holding import Holding
 from qpu_executor.scheduling.lineup import Lineup, lineup
+from qpu_executor.scheduling.listing import in_line, running
 from qpu_executor.scheduling.metering import Meter
 from qpu_executor.scheduling.minimum_share import DEFAULT_HORIZON_S, MinimumShares
 from qpu_executor.scheduling.ordering import Ordering, Priority
@@ -317,6 +318,14 @@ class Scheduler:
     def lineup(self, task_id: int, limit: int = 20) -> Lineup | None:
         """Who goes before a waiting task, the first `limit` by name; None if it has no place."""
         return lineup(self._state, self._queue, task_id, self._now, limit)
+
+    def running(self) -> list[int]:
+        """Ids of the tasks that run, by id."""
+        return running(self._state)
+
+    def in_line(self) -> Iterator[int]:
+        """Ids of the tasks that wait in the order, the first in line first. Not to be kept."""
+        return in_line(self._state, self._queue, self._now)
 
     def shares(self) -> list[ShareView]:
         """Where every account and user stands against its share."""

@@ -22,6 +22,7 @@ from qpu_executor.documents.source import parse_mapping, read_text
 from qpu_executor.errors import ConfigError
 from qpu_executor.manager.auth.rights import Rights
 from qpu_executor.manager.auth.roles import Members, Roles
+from qpu_executor.manager.service.privacy import Privacy
 from qpu_executor.model.values import JobClass
 from qpu_executor.scheduling.admission import Credit
 from qpu_executor.scheduling.charging import ChargingTable
@@ -35,6 +36,7 @@ from qpu_executor.settings.policy import (
     PolicySettings,
 )
 from qpu_executor.settings.qpus import QpuSettings
+from qpu_executor.settings.retention import RetentionSettings
 from qpu_executor.settings.security import (
     AuthenticationSettings,
     MembersSettings,
@@ -86,6 +88,8 @@ class SiteSettings(Part):
     accounts: dict[Name, AccountSettings] = {}
     listed_accounts_only: bool = False
     charging: ChargingSettings = ChargingSettings()
+    privacy: Privacy = Privacy.ANONYMOUS
+    retention: RetentionSettings = RetentionSettings()
     default_class: str
     job_classes: dict[Name, JobClassSettings] = Field(min_length=1)
     qpus: dict[Name, QpuSettings] = Field(min_length=1)

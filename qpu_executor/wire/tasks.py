@@ -238,6 +238,9 @@ class TaskOut(Answer):
     stop_standing: str | None = Field(
         default=None, description="how far its stopping rule is, while it lives"
     )
+    expired_at: datetime | None = Field(
+        default=None, description="since when its program, result and name are kept no longer"
+    )
 
 
 class SubmitItem(Answer):

@@ -23,6 +23,7 @@ from sqlalchemy import Engine, event
 
 from qpu_executor.errors import ManagerBusy, StoreError
 from qpu_executor.manager.store.base import Store
+from qpu_executor.manager.store.pruning import Prunable
 from qpu_executor.manager.store.records import (
     AddChunk,
     AddJournal,
@@ -35,7 +36,10 @@ from qpu_executor.manager.store.records import (
     ChunkRow,
     CloseSession,
     DiscardChunks,
+    DropJournal,
+    DropSession,
     DropWindow,
+    ExpireTask,
     JournalRow,
     ProgramRow,
     PutWindow,
@@ -689,6 +693,109 @@ async def test_a_restart_finds_live_tasks_with_all_their_chunks(
 
 
 # -- atomicity, order and groups --------------------------------------------------------
+
+
+async def test_an_error_does_not_tell_what_was_to_be_stored(store: Store) -> None:
+    await store.apply([AddTask(a_task(1))])
+    with pytest.raises(StoreError) as caught:
+        await store.apply([AddTask(a_task(1, name="s3ntinel"))])
+    assert "s3ntinel" not in f"{caught.value!r} {caught.value} {caught.value.__cause__}"
+
+
+async def test_the_audit_log_is_those_rows_of_the_journal_newest_first(store: Store) -> None:
+    kinds = ("OperatorAsked", "TaskSubmitted", "TokenIssued", "QpuDrained", "Denied", "Pruned")
+    await store.apply(
+        [AddJournal(JournalRow(n, at=n * 10, kind=kind)) for n, kind in enumerate(kinds, 1)]
+    )
+    assert [row.n for row in await store.audit(None, 0, 10)] == [6, 5, 3, 1]
+    assert [row.n for row in await store.audit(6, 20, 10)] == [5, 3]
+    assert [row.n for row in await store.audit(None, 0, 2)] == [6, 5]
+    assert await store.audit(2**70, 2**70, 10) == []
+
+
+async def test_an_expired_task_keeps_its_number_and_key_and_nothing_else(store: Store) -> None:
+    other = replace(PROGRAM, hash="o" * 64, content="{}")
+    done = a_task(1, key="k", name="n", wishes=Wishes(time_limit_s=5.0), session_id="s")
+    await store.apply(
+        [
+            AddSession(a_session("s")),
+            AddProgram(other),
+            AddTask(done),
+            AddTask(a_task(2, program_hash=other.hash)),
+            AddTask(a_task(3, program_hash=other.hash)),
+            AddChunk(a_chunk(1)),
+            *(UpdateTask(n, 50 + n, TaskState.COMPLETED, 10) for n in (1, 2)),
+            CloseSession("s", 60),
+        ]
+    )
+    assert [row.id for row in await store.expirable(100, 0, 10)] == [1, 2]
+    assert [row.id for row in await store.expirable(52, 0, 10)] == [1]
+    assert await store.old_sessions(100, 10) == [], "a task belongs to it"
+    await store.apply([ExpireTask(1, PROGRAM.hash, 90), ExpireTask(2, other.hash, 91)])
+    assert await store.expirable(100, 0, 10) == []
+    left = await store.task(1)
+    assert left is not None
+    assert (left.owner, left.key, left.state, left.expired_at) == (
+        done.owner, "k", TaskState.COMPLETED, 90,
+    )  # fmt: skip
+    assert (left.name, left.wishes, left.session_id, left.program_hash) == ("", Wishes(), None, "")
+    assert await store.chunks([1]) == {1: []}
+    assert set(await store.programs([PROGRAM.hash, other.hash])) == {other.hash}, "3 has it"
+    assert (await store.tasks_by_key(done.owner, ["k"]))["k"].expired_at == 90
+    assert [row.id for row in await store.tasks(TaskFilter())] == [3]
+    assert [row.id for row in await store.tasks(TaskFilter(expired=True))] == [1, 2, 3]
+    assert (await store.load()).next_task_id == 4
+    assert await store.old_sessions(100, 10) == ["s"]
+    await store.apply([DropSession("s"), AddProgram(PROGRAM), AddTask(a_task(4))])
+    assert await store.session("s") is None
+    assert (await store.programs([PROGRAM.hash]))[PROGRAM.hash].content == PROGRAM.content
+
+
+async def test_a_task_of_an_open_session_does_not_expire(store: Store) -> None:
+    await store.apply(
+        [
+            AddSession(a_session("s")),
+            AddTask(a_task(1, session_id="s")),
+            UpdateTask(1, 50, TaskState.FAILED, 0),
+        ]
+    )
+    assert await store.expirable(100, 0, 10) == []
+    await store.apply([DropSession("s")])
+    assert await store.session("s") is not None, "it is open"
+
+
+async def test_old_journal_is_what_nothing_needs_any_more(store: Store) -> None:
+    def row(n: int, kind: str, task_id: int | None = None) -> AddJournal:
+        return AddJournal(JournalRow(n, at=n * 10, kind=kind, task_id=task_id))
+
+    await store.apply(
+        [
+            AddTask(a_task(1)),
+            AddTask(a_task(2)),
+            UpdateTask(1, 30, TaskState.COMPLETED, 10),
+            UpdateTask(2, 30, TaskState.COMPLETED, 10),
+            ExpireTask(1, PROGRAM.hash, 35),
+            row(1, "TaskSubmitted", 1),
+            row(2, "TaskSubmitted", 2),
+            row(3, "QpuDrained"),
+            row(4, "OperatorAsked"),
+            row(5, "QpuReported"),
+            row(7, "TaskState", 1),
+            row(8, "Denied"),
+            row(9, "QpuReported"),
+        ]
+    )
+    assert await store.old_journal(Prunable(journal=75), 0, 10) == [1, 5, 7]
+    assert await store.old_journal(Prunable(journal=51), 0, 10) == [1, 5]
+    assert await store.old_journal(Prunable(journal=51), 1, 10) == [5]
+    assert await store.old_journal(Prunable(journal=2**60), 0, 10) == [1, 5, 7], "never the newest"
+    assert await store.old_journal(Prunable(journal=25), 0, 10) == [], "1 ended later than that"
+    assert await store.old_journal(Prunable(audit=75), 0, 10) == [4]
+    assert await store.old_journal(Prunable(journal=75, audit=85), 0, 3) == [1, 4, 5]
+    assert await store.prunable(Prunable(results=100, journal=75)) == (1, 3)
+    await store.apply([DropJournal(1), DropJournal(5)])
+    assert [one.n for one in await store.journal(0)] == [2, 3, 4, 7, 8, 9]
+    assert [one.n for one in await store.journal_rows([9, 2, 5])] == [2, 9]
 
 
 async def test_a_batch_that_fails_leaves_nothing(store: Store) -> None:

@@ -104,7 +104,7 @@ def test_the_other_user_waits_for_a_qpu_that_is_kept_warm_and_why_says_until_whe
         theirs = f"/v1/tasks/{answer['items'][0]['task']['id']}"
         _, why = as_user(NOBODY, served.url, "GET", f"{theirs}/why")
         assert why["reason"] == "Reservation"
-        assert "kept warm for session" in why["detail"]
+        assert "kept warm for another session" in why["detail"]
         assert why["until"] > why["as_of"]
         hold = f"/v1/sessions/{session.id}/hold"
         assert as_user(NOBODY, served.url, "DELETE", hold)[0] == 400, "it isn't theirs to end"

@@ -15,7 +15,7 @@ import typer
 from qpu_executor import errors
 from qpu_executor.cli import main
 from qpu_executor.errors import error_types
-from qpu_executor.manager.api import events, policy, sessions, site, tasks
+from qpu_executor.manager.api import audit, events, policy, queue, retention, sessions, site, tasks
 from qpu_executor.manager.api.warden import routes as warden
 from qpu_executor.model.states import ChunkState, QpuState, TaskState, WaitReason
 from qpu_executor.pipelines.document import Document, SessionWishes, Step, load
@@ -34,6 +34,7 @@ from qpu_executor.settings import (
     StoreSettings,
     parse_site,
 )
+from qpu_executor.settings.retention import RetentionSettings
 from qpu_executor.wire.sessions import KeepWarmRequest
 
 ROOT = Path(__file__).parents[2]
@@ -186,7 +187,7 @@ def test_every_key_of_a_pipeline_and_a_profile_is_explained() -> None:
 
 
 def test_every_key_of_a_site_file_is_explained() -> None:
-    models = (SiteSettings, ManagerSettings, JobClassSettings, StoreSettings)
+    models = (SiteSettings, ManagerSettings, JobClassSettings, StoreSettings, RetentionSettings)
     keys = {name for model in models for name in model.model_fields}
     keys |= {field.name for field in fields(EmulatorSettings)} | {"kind"}
     assert keys - words_in_code("site-file.md") == set()
@@ -221,7 +222,7 @@ def test_the_example_site_of_a_service_is_one(name: str) -> None:
 
 def test_every_route_is_in_the_reference_of_the_api() -> None:
     text = (DOCS / "api.md").read_text("utf-8")
-    parts = (tasks, site, sessions, policy, events, warden)
+    parts = (tasks, queue, audit, retention, site, sessions, policy, events, warden)
     routes: list[Any] = [one for part in parts for one in part.router.routes]
     missing = [
         f"{method} {route.path}"

@@ -24,6 +24,7 @@ from qpu_executor.manager.service.forecast import expected_end, expected_start
 from qpu_executor.manager.service.manager import Manager
 from qpu_executor.manager.service.operations import Operations
 from qpu_executor.manager.service.orders import Accepted, NewTask
+from qpu_executor.manager.service.privacy import Sight
 from qpu_executor.manager.service.sessions import NewSession
 from qpu_executor.manager.service.site_policy import SitePolicy
 from qpu_executor.manager.service.site_rules import SiteRules
@@ -420,7 +421,7 @@ async def test_why_names_nobody_elses_task_and_agrees_with_itself(path: Path) ->
         qpus = usable(one.manager, ("q",))
         start = expected_start(line, core.waiting(mine.id), qpus, one.manager.clock.now())
         spans = (start, expected_end(start, line.own_s, qpus, one.manager.clock.now()))
-        out = why_out(task_out(mine, None), found, line, spans, "alice", NOW)
+        out = why_out(task_out(mine, None), found, line, spans, Sight("alice"), NOW)
         assert (out.reason, out.rank, out.ahead_total) == ("Priority", 2, 2)
         running, waiting = out.ahead
         assert (running.task, running.owner, running.remaining_s) == (None, None, 30.0)

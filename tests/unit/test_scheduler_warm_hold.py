@@ -173,7 +173,7 @@ def test_lingers_of_several_sessions_follow_each_other(site: CoreDriver) -> None
     assert starts(finish(at(site, 50.0), 3)) == []
     waiting = site.scheduler.waiting(4)
     assert waiting is not None
-    assert waiting.detail == "alpha: kept warm for session s-2 between its tasks"
+    assert waiting.detail == "alpha: kept warm for another session between its tasks"
     assert starts(at(site, 70.0).post(WokenUp())) == [4]
 
 

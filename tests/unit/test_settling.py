@@ -148,6 +148,7 @@ async def test_lost_chunk_goes_into_a_new_one_and_the_decision_is_on_record(path
             "who": "olga",
             "uid": 7,
             "how": "test",
+            "origin": "",
             "what": "settle as lost",
             "task": row.id,
             "chunk": 0,
@@ -225,7 +226,11 @@ async def test_verdict_that_can_t_be_is_refused_and_changes_nothing(
             await one.operator.settle(order.chunk.task_id, verdict)
         (chunk,) = await one.chunks(order.chunk.task_id)
         assert chunk.state is ChunkState.UNKNOWN
-        assert await one.decisions() == []
+        await one.manager.loop.run(lambda ledger, now: None)  # what came before is saved
+        (told,) = await one.decisions()
+        assert (told.data["what"], told.data["task_id"]) == ("settle", order.chunk.task_id)
+        assert str(told.data["outcome"]).startswith("refused: ")
+        assert "012" not in str(told.data["outcome"]), "the audit log has no counts"
 
 
 async def test_only_operators_settle_and_only_what_nobody_answers_for(path: Path) -> None:

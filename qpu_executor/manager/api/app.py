@@ -6,7 +6,18 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from qpu_executor import __version__
-from qpu_executor.manager.api import events, policy, problems, sessions, site, tasks, tokens
+from qpu_executor.manager.api import (
+    audit,
+    events,
+    policy,
+    problems,
+    queue,
+    retention,
+    sessions,
+    site,
+    tasks,
+    tokens,
+)
 from qpu_executor.manager.api.warden import routes as warden
 from qpu_executor.manager.auth.authentication import Authentication
 from qpu_executor.manager.service.manager import Manager
@@ -29,7 +40,7 @@ def create_app(manager: Manager, authentication: Authentication, *, embedded: bo
     app.state.manager = manager
     app.state.authentication = authentication
     app.state.embedded = embedded
-    for part in (tasks, site, sessions, policy, tokens, events, warden):
+    for part in (tasks, queue, site, sessions, policy, tokens, audit, retention, events, warden):
         app.include_router(part.router)
-    problems.install(app, authentication.challenge)
+    problems.install(app, authentication.challenge, audit.note_denial)
     return app

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Annotated
 
 from fastapi import Depends, Request
 
 from qpu_executor.manager.api.views import task_out
 from qpu_executor.manager.auth.base import Presented
-from qpu_executor.manager.auth.caller import Caller
+from qpu_executor.manager.auth.caller import Caller, Role
 from qpu_executor.manager.service.manager import Manager
+from qpu_executor.manager.service.privacy import Sight, accounts_of
 from qpu_executor.manager.store.records import TaskRow
 from qpu_executor.wire.tasks import TaskOut
 
@@ -23,6 +25,18 @@ class Context:
     caller: Caller
     embedded: bool
 
+    @property
+    def sight(self) -> Sight:
+        """What the caller may know of others."""
+        manager, name = self.manager, self.caller.name
+        return Sight(
+            name,
+            manager.policy.privacy,
+            operator=self.caller.has(Role.OPERATOR),
+            find_accounts=cache(lambda: accounts_of(name, manager.scheduler.shares())),
+            session_owner=manager.sessions.owner_of,
+        )
+
     def task_out(self, row: TaskRow) -> TaskOut:
         """A task with the reason why it waits."""
         manager = self.manager
@@ -33,12 +47,19 @@ class Context:
         return task_out(row, qpu, reason, manager.judge.standing(row))
 
 
+def origin_of(request: Request) -> str:
+    """The host that a request comes from; this host for a unix socket."""
+    return request.client.host if request.client and request.client.host else "this host"
+
+
 async def context_of(request: Request) -> Context:
     """The context of a request. Raises NotAuthenticated if nobody knows who is asking."""
     app = request.app.state
     headers = {name.lower(): value for name, value in request.headers.items()}
     presented = Presented(headers, request.scope.get("qpu_executor.peer"))
     caller = await app.authentication.caller_of(presented)
+    caller = replace(caller, origin=origin_of(request))
+    request.state.caller = caller
     return Context(app.manager, caller, app.embedded)
 
 

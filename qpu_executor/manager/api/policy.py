@@ -10,7 +10,6 @@ from qpu_executor.manager.api.problems import problem_of
 from qpu_executor.manager.api.qpu_views import qpu_out
 from qpu_executor.manager.api.site import surroundings
 from qpu_executor.manager.api.tasks import order_of
-from qpu_executor.manager.auth.caller import Role
 from qpu_executor.manager.service.estimating import Estimate, usable
 from qpu_executor.manager.service.estimating import estimate as estimate_of
 from qpu_executor.manager.service.forecast import Span, expected_end, expected_start
@@ -45,24 +44,25 @@ router = APIRouter(
 async def why(asked: Asked, task_id: int) -> WhyOut:
     """Why a task isn't running now, who goes before it, and when it may be expected to start."""
     manager = asked.manager
-    row = await manager.task(task_id, asked.caller)
+    row = await manager.shown(task_id, asked.caller)
     # From here on nothing waits: all of the answer is from one look at the queue.
     row = manager.live.get(task_id, row)
     now = manager.clock.now()
     found = manager.scheduler.why(task_id)
     line = manager.scheduler.lineup(task_id, MAX_AHEAD)
     spans = _spans(asked, row, line, now)
-    return why_out(asked.task_out(row), found, line, spans, asked.caller.name, now)
+    return why_out(asked.task_out(row), found, line, spans, asked.sight, now)
 
 
 @router.get("/shares", tags=["policy"])
 async def shares(asked: Asked) -> SharesOut:
-    """Accounts and classes against their shares. Other users are named to operators only."""
+    """Accounts and classes against their shares. Other users are named to operators only,
+    others' accounts where the site's `privacy` is open.
+    """
     manager = asked.manager
     half_life_s = manager.policy.fair_share.half_life_s
     usage = await manager.store.usage(after(manager.clock.now(), -half_life_s))
-    only = None if asked.caller.has(Role.OPERATOR) else asked.caller.name
-    return shares_out(manager.scheduler.shares(), usage, manager.policy, only)
+    return shares_out(manager.scheduler.shares(), usage, manager.policy, asked.sight)
 
 
 @router.post("/estimate", tags=["policy"])
@@ -85,7 +85,7 @@ async def estimate(asked: Asked, body: TaskRequest) -> EstimateOut:
 @router.get("/windows", tags=["policy"])
 async def windows(asked: Asked) -> WindowList:
     """Maintenance and reservations that are on or planned, the soonest first."""
-    return windows_out(asked.manager.windows.listed())
+    return windows_out(asked.manager.windows.listed(), asked.sight)
 
 
 # -- operators ------------------------------------------------------------------
@@ -117,14 +117,14 @@ async def announce_window(asked: Asked, name: str, body: WindowRequest) -> Windo
     """Close a QPU, or keep it for some, at a time. One of the same name is replaced."""
     words = body.model_dump(mode="json")
     await Operations(asked.manager, asked.caller).announce_window(name, words)
-    return windows_out(asked.manager.windows.listed())
+    return windows_out(asked.manager.windows.listed(), asked.sight)
 
 
 @router.delete("/qpus/{name}/windows/{window}", tags=["operators"])
 async def withdraw_window(asked: Asked, name: str, window: str) -> WindowList:
     """Take an announced window back."""
     await Operations(asked.manager, asked.caller).withdraw_window(name, window)
-    return windows_out(asked.manager.windows.listed())
+    return windows_out(asked.manager.windows.listed(), asked.sight)
 
 
 @router.post("/tasks/requeue", tags=["operators"])

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from qpu_executor.manager.api.views import moment, optional_moment
 from qpu_executor.manager.service.forecast import Span
+from qpu_executor.manager.service.privacy import Sight
 from qpu_executor.manager.service.site_policy import SitePolicy
 from qpu_executor.manager.service.window_calendar import Listed
 from qpu_executor.manager.store.records import UsageRow
@@ -15,7 +16,7 @@ from qpu_executor.model.states import WaitReason
 from qpu_executor.model.values import Instant
 from qpu_executor.scheduling.explain import Waiting
 from qpu_executor.scheduling.fair_share import ShareView
-from qpu_executor.scheduling.lineup import AheadTask, Lineup
+from qpu_executor.scheduling.lineup import Lineup
 from qpu_executor.scheduling.why import Why
 from qpu_executor.wire.policy import (
     AccountShareOut,
@@ -37,10 +38,10 @@ def why_out(
     found: Why | None,
     line: Lineup | None,
     spans: tuple[Span | None, Span | None],
-    caller: str,
+    sight: Sight,
     now: Instant,
 ) -> WhyOut:
-    """Where a task stands. `spans`: to its expected start and end."""
+    """Where a task stands. `spans`: to its expected start and end. `sight`: the caller's."""
     waiting = None if found is None else found.waiting
     return WhyOut(
         task=task,
@@ -48,7 +49,7 @@ def why_out(
         detail=_detail(task, waiting, line),
         until=None if waiting is None else optional_moment(waiting.until),
         rank=None if line is None else line.waiting + 1,
-        ahead=[] if line is None else [_ahead_out(one, caller) for one in line.ahead],
+        ahead=[] if line is None else _ahead_out(line, sight),
         ahead_total=0 if line is None else line.total,
         priority=[] if found is None else _parts(found),
         expected_start=_range_out(spans[0], now),
@@ -71,16 +72,19 @@ def _detail(task: TaskOut, waiting: Waiting | None, line: Lineup | None) -> str:
     return "" if line is None else f"{line.total} tasks go before it"
 
 
-def _ahead_out(one: AheadTask, caller: str) -> AheadOut:
-    own = one.owner == caller
-    return AheadOut(
-        task=one.task_id if own else None,
-        owner=one.owner if own else None,
-        job_class=one.job_class,
-        remaining_shots=one.remaining_shots,
-        remaining_s=one.remaining_s,
-        why_first=one.why_first,
-    )
+def _ahead_out(line: Lineup, sight: Sight) -> list[AheadOut]:
+    return [
+        AheadOut(
+            task=one.task_id if sight.names(one.owner) else None,
+            owner=one.owner if sight.names(one.owner) else None,
+            job_class=one.job_class,
+            remaining_shots=one.remaining_shots,
+            remaining_s=one.remaining_s,
+            why_first=one.why_first,
+        )
+        for one in line.ahead
+        if sight.lists(one.owner)
+    ]
 
 
 def _parts(found: Why) -> list[PartOut]:
@@ -142,9 +146,10 @@ def range_s(span: Span | None) -> RangeS | None:
 
 
 def shares_out(
-    lines: Sequence[ShareView], usage: Iterable[UsageRow], policy: SitePolicy, only_user: str | None
+    lines: Sequence[ShareView], usage: Iterable[UsageRow], policy: SitePolicy, sight: Sight
 ) -> SharesOut:
-    """Shares and what was used of them. `only_user`: no other user is named."""
+    """Shares and what was used of them, as far as the caller may know."""
+    known = {one.account for one in lines if sight.knows_account(one.account)}
     above = {one.account: (one.parent, one.raised) for one in lines if one.user is None}
     by_class: dict[str, float] = {}
     for row in usage:
@@ -161,7 +166,7 @@ def shares_out(
                 band=int(one.user is not None and one.raised) + _raised(one.account, above),
             )
             for one in lines
-            if one.user is None or only_user in (None, one.user)
+            if one.account in known and (one.user in (None, sight.name) or sight.operator)
         ],
         classes=[
             ClassShareOut(
@@ -185,21 +190,22 @@ def _raised(account: str | None, above: dict[str, tuple[str | None, bool]]) -> i
     return count
 
 
-def windows_out(found: Iterable[Listed]) -> WindowList:
+def windows_out(found: Iterable[Listed], sight: Sight) -> WindowList:
     """All windows, in their order."""
-    return WindowList(windows=[window_out(one) for one in found])
+    return WindowList(windows=[window_out(one, sight) for one in found])
 
 
-def window_out(one: Listed) -> WindowOut:
-    """A window."""
+def window_out(one: Listed, sight: Sight) -> WindowOut:
+    """A window; whom it is for as far as the caller may know."""
+    account, session = one.window.account, one.window.session_id
     return WindowOut(
         qpu=one.qpu,
         name=one.window.name,
         kind=one.window.kind.value,
         starts_at=moment(one.window.starts_at),
         ends_at=moment(one.window.ends_at),
-        account=one.window.account,
-        session=one.window.session_id,
+        account=account if account and sight.knows_account(account) else None,
+        session=session if session and sight.knows_session(session) else None,
         job_class=one.window.job_class,
         announced_by=one.announced_by,
     )

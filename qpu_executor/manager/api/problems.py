@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
@@ -17,8 +18,11 @@ from qpu_executor.wire.tasks import Problem, ProgramIn, SubmitRequest, TaskReque
 
 log = logging.getLogger(__name__)
 
+Note = Callable[[Request, QpuExecutorError], None]
+
 _STATUS: tuple[tuple[type[QpuExecutorError], HTTPStatus], ...] = (
     (errors.UnknownTask, HTTPStatus.NOT_FOUND),
+    (errors.TaskExpired, HTTPStatus.GONE),
     (errors.NotAuthenticated, HTTPStatus.UNAUTHORIZED),
     (errors.NotAllowed, HTTPStatus.FORBIDDEN),
     (errors.KeyConflict, HTTPStatus.CONFLICT),
@@ -69,11 +73,17 @@ def answer(error: QpuExecutorError, key: str | None = None) -> JSONResponse:
     )
 
 
-def install(app: FastAPI, challenge: str = "") -> None:
-    """Make every failure of an app a problem document. `challenge`: for WWW-Authenticate."""
+def install(
+    app: FastAPI, challenge: str, note: Callable[[Request, QpuExecutorError], None]
+) -> None:
+    """Make every failure of an app a problem document. `challenge`: for WWW-Authenticate.
+
+    `note`: puts those on record that the audit log tells.
+    """
 
     @app.exception_handler(QpuExecutorError)
     async def ours(request: Request, error: QpuExecutorError) -> JSONResponse:
+        note(request, error)
         found = answer(error, request.headers.get("idempotency-key"))
         if isinstance(error, errors.NotAuthenticated) and challenge:
             found.headers["WWW-Authenticate"] = challenge

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from qpu_executor.manager.api.policy_views import window_out
 from qpu_executor.manager.api.views import moment, optional_moment
 from qpu_executor.manager.service.fleet import Qpu
+from qpu_executor.manager.service.privacy import Sight
 from qpu_executor.manager.service.window_calendar import Listed
 from qpu_executor.model.states import QpuState
 from qpu_executor.model.values import MICROSECONDS, Instant, JobClass
@@ -27,14 +28,15 @@ STATUS = {
 class Surroundings:
     """What is the same for all QPUs of one answer.
 
-    `own_tasks`: ids of the caller's live tasks, others aren't named. `classes`: the most
-    urgent first. `windows`: the soonest first.
+    `own_tasks`: ids of the live tasks that are named: the caller's, to operators all.
+    `classes`: the most urgent first. `windows`: the soonest first.
     """
 
     now: Instant
     own_tasks: frozenset[int]
     classes: tuple[JobClass, ...]
     windows: tuple[Listed, ...]
+    sight: Sight
 
 
 def qpu_fields(qpu: Qpu, view: QpuView | None, around: Surroundings) -> dict[str, object]:
@@ -66,7 +68,7 @@ def qpu_fields(qpu: Qpu, view: QpuView | None, around: Surroundings) -> dict[str
         "kept_until": None if hold is None else moment(hold.ends_at()),
         "epoch": None if qpu.health.calibration is None else qpu.health.calibration.epoch,
         "calibration": _calibration(qpu, view, around.now),
-        "next_window": _next_window(qpu.name, around.windows),
+        "next_window": _next_window(qpu.name, around),
         "job_classes": _allowed(qpu.name, around.classes),
         "can": _can(can),
         "limits": dict(can.limits),
@@ -96,8 +98,8 @@ def _calibration(qpu: Qpu, view: QpuView | None, now: Instant) -> CalibrationOut
     )
 
 
-def _next_window(name: str, windows: Iterable[Listed]) -> object:
-    return next((window_out(one) for one in windows if one.qpu == name), None)
+def _next_window(name: str, around: Surroundings) -> object:
+    return next((window_out(one, around.sight) for one in around.windows if one.qpu == name), None)
 
 
 def _allowed(name: str, classes: Iterable[JobClass]) -> list[str]:

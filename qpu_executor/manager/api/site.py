@@ -93,10 +93,12 @@ async def classes(asked: Asked) -> JobClassList:
 def surroundings(asked: Context) -> Surroundings:
     """What the QPUs of one answer share; the caller's own live tasks among it."""
     manager = asked.manager
-    own = (row.id for row in manager.live.values() if row.owner == asked.caller.name)
+    sight = asked.sight
+    own = (row.id for row in manager.live.values() if sight.operator or row.owner == sight.name)
     return Surroundings(
         now=manager.clock.now(),
         own_tasks=frozenset(own),
         classes=tuple(manager.admission.classes.values()),
         windows=tuple(manager.windows.listed()),
+        sight=sight,
     )

@@ -82,6 +82,7 @@ def task_out(
         stop_reason=row.stopped_early,
         shots_saved=row.shots - row.shots_done if early else 0,
         stop_standing=standing,
+        expired_at=optional_moment(row.expired_at),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import pwd
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 class Role(enum.Enum):
@@ -22,12 +22,14 @@ class Caller:
 
     `uid`: of the user where the proof has one. `roles`: None until the site's rules
     (`Roles`) were asked; a proof that carries its roles (a token) is not asked about.
+    `origin`: the host that asked, for the record; empty where that isn't known.
     """
 
     name: str
     uid: int | None
     how: str
     roles: frozenset[Role] | None = None
+    origin: str = field(default="", compare=False)
 
     def has(self, role: Role) -> bool:
         """True if this caller has the role."""

@@ -127,6 +127,10 @@ class DecisionLoop:
 
         self._inbox.post(_Item(happen, (), (), lambda error: None))
 
+    def note(self, work: Callable[[Ledger, Instant], None]) -> None:
+        """Do `work` in the next turn; nobody waits for it."""
+        self._inbox.post(_Item(work, (), (), lambda error: None))
+
     async def run(
         self,
         work: Callable[[Ledger, Instant], Answered],
@@ -181,6 +185,11 @@ class DecisionLoop:
                 raise self.failure
             self._scheduler, self._first = await make()
         self.post(WokenUp(), None)
+
+    @property
+    def waiting(self) -> bool:
+        """True while something waits for a turn, or the store can't be written."""
+        return self.trouble is not None or len(self._inbox) > 0
 
     def refuse_if_overloaded(self) -> None:
         """Raises ManagerBusy while the store can't be written or too much is waiting."""
@@ -262,7 +271,7 @@ class DecisionLoop:
         ids = {id_ for item in items for id_ in item.ids} - self.live.keys()
         self.tasks_found = {}
         if ids:
-            which = TaskFilter(ids=tuple(ids), limit=len(ids))
+            which = TaskFilter(ids=tuple(ids), limit=len(ids), expired=True)
             self.tasks_found = {row.id: row for row in await self._store.tasks(which)}
 
     async def _save(self, ledger: Ledger) -> None:

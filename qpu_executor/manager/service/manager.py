@@ -12,10 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from qpu_executor.errors import QpuExecutorError, RequestRefused, UnknownTask
-from qpu_executor.manager.auth.caller import Caller
+from qpu_executor.manager.auth.caller import Caller, Role
 from qpu_executor.manager.service.admission import Admission
 from qpu_executor.manager.service.asking import ask_of_tasks
 from qpu_executor.manager.service.broadcast import Broadcast
+from qpu_executor.manager.service.denials import Denials
 from qpu_executor.manager.service.dispatcher import Dispatcher
 from qpu_executor.manager.service.fleet import Fleet
 from qpu_executor.manager.service.judging import Judge
@@ -25,10 +26,17 @@ from qpu_executor.manager.service.loop import DecisionLoop
 from qpu_executor.manager.service.orders import Accepted, Admitted, Answer, NewTask
 from qpu_executor.manager.service.program_shelf import ProgramShelf
 from qpu_executor.manager.service.recovery import Restored, restore
+from qpu_executor.manager.service.retention import Retention
 from qpu_executor.manager.service.sessions import Sessions
 from qpu_executor.manager.service.site_policy import SitePolicy
 from qpu_executor.manager.service.site_rules import SiteRules
-from qpu_executor.manager.service.submission import adopted, program_row_of, row_of, spec_of
+from qpu_executor.manager.service.submission import (
+    adopted,
+    expired,
+    program_row_of,
+    row_of,
+    spec_of,
+)
 from qpu_executor.manager.service.turn_checks import refusal_now
 from qpu_executor.manager.service.window_calendar import WindowCalendar
 from qpu_executor.manager.store.base import Store
@@ -104,6 +112,7 @@ class Manager:
             perform=self._perform,
             judge=self.judge,
         )
+        self.denials = Denials(self.clock, self.loop.note)
         holds = WarmHolds(self.loop, self.fleet, self.clock, lambda: self.scheduler)
         self.sessions = Sessions(
             self.store,
@@ -121,6 +130,9 @@ class Manager:
             self.loop.post,
             snapshot.windows,
         )
+        self.retention = Retention(
+            self.store, self.loop, self.clock, self.live, lambda: self.policy
+        )
         events, unclear, calibrations = await self._fill(self.scheduler, self.policy, snapshot)
         self.windows.start()
         for event in events:
@@ -131,6 +143,7 @@ class Manager:
         for command in calibrations:
             self.dispatcher.calibrate(command.qpu)
         self.dispatcher.watch_health()
+        self.retention.start()
 
     async def _fill(self, scheduler: Scheduler, policy: SitePolicy, snapshot: Snapshot) -> Restored:
         """Put everything that is stored, and what was used before, into an empty core."""
@@ -180,6 +193,7 @@ class Manager:
 
     async def stop(self) -> None:
         """Let go of the devices and end the loop; what was accepted is in the store."""
+        await self.retention.close()
         await self.windows.close()
         await self.dispatcher.close()
         await self.loop.stop()
@@ -229,7 +243,7 @@ class Manager:
         return await self.loop.run(look, ids=ids)
 
     async def task(self, task_id: int, caller: Caller) -> TaskRow:
-        """One task of the caller. Raises UnknownTask, also for somebody else's."""
+        """One task of the caller. Raises UnknownTask, also for somebody else's, and TaskExpired."""
         row = self.live.get(task_id) or await self.store.task(task_id)
         if row is None or row.owner != caller.name:
             raise UnknownTask(
@@ -237,7 +251,18 @@ class Manager:
                 where="task",
                 next_step="see `qpu queue --all`",
             )
-        return row
+        return _kept(row)
+
+    async def shown(self, task_id: int, caller: Caller) -> TaskRow:
+        """One task that the caller may look at: their own, or for operators anybody's.
+
+        Raises UnknownTask, in the same words for somebody else's and for none.
+        """
+        if caller.has(Role.OPERATOR):
+            row = self.live.get(task_id) or await self.store.task(task_id)
+            if row is not None:
+                return _kept(row)
+        return await self.task(task_id, caller)
 
     async def _admit_all(
         self, orders: Sequence[NewTask], caller: Caller
@@ -316,3 +341,10 @@ class Manager:
             seed=task.seed,
         )
         self.dispatcher.start(command.qpu, order)
+
+
+def _kept(row: TaskRow) -> TaskRow:
+    """The row. Raises TaskExpired."""
+    if row.expired_at is not None:
+        raise expired(row, where="task")
+    return row

@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from qpu_executor.errors import ConfigError, NotAllowed, RequestRefused, UnknownTask
+from qpu_executor.errors import (
+    ConfigError,
+    NotAllowed,
+    QpuExecutorError,
+    RequestRefused,
+    UnknownTask,
+)
 from qpu_executor.manager.auth.caller import Caller, Role
 from qpu_executor.manager.service.asking import ask_of_tasks
+from qpu_executor.manager.service.audit import AuditEntry, AuditFilter, read_audit, who_of
+from qpu_executor.manager.service.export import records_of
 from qpu_executor.manager.service.ledger import Ledger
 from qpu_executor.manager.service.manager import Manager
+from qpu_executor.manager.service.on_record import on_record
+from qpu_executor.manager.service.retention import Batch, Dropped, Only
 from qpu_executor.manager.service.settling import Verdict
 from qpu_executor.manager.service.site_policy import SitePolicy
 from qpu_executor.manager.service.window_calendar import WindowRule
@@ -44,14 +54,18 @@ class Operations:
         self._manager = manager
         self._caller = caller
 
+    @on_record("drain")
     async def drain(self, qpu: str, reason: str) -> None:
         """Let a QPU finish what it has and take nothing new, also after a restart."""
-        await self._decide("drain", QpuDrained(qpu, reason[:MOST_REASON] or "drained"), qpu)
+        why = reason[:MOST_REASON] or "drained"
+        await self._decide("drain", QpuDrained(qpu, why), qpu, reason=why)
 
+    @on_record("resume")
     async def resume(self, qpu: str) -> None:
         """Let a drained QPU take chunks again."""
         await self._decide("resume", QpuResumed(qpu), qpu)
 
+    @on_record("calibrate")
     async def calibrate(self, qpu: str) -> None:
         """Calibrate a QPU before it takes another chunk."""
         if not self._manager.fleet.get(qpu).capabilities.can_calibrate:
@@ -63,6 +77,7 @@ class Operations:
         event = CalibrationDue(qpu, f"{self._caller.name} asked for it")
         await self._decide("calibrate", event, qpu)
 
+    @on_record("requeue")
     async def requeue(self, ids: Sequence[int]) -> list[TaskRow]:
         """Stop the running chunks of anybody's tasks; these wait again with the shots they have.
 
@@ -85,6 +100,7 @@ class Operations:
         rows = [manager.live.get(one) or await manager.store.task(one) for one in ids]
         return [row for row in rows if row is not None]
 
+    @on_record("settle")
     async def settle(self, task_id: int, verdict: Verdict) -> TaskRow:
         """Say what became of a task's chunk that is UNKNOWN; returns the task's row afterwards.
 
@@ -119,6 +135,7 @@ class Operations:
         manager.dispatcher.settled(found.qpu, found.id)
         return await self._any_task(task_id)
 
+    @on_record("{action}")
     async def ask(self, action: str, ids: Sequence[int]) -> list[TaskRow]:
         """Cancel, hold or release anybody's tasks; returns their rows afterwards.
 
@@ -135,6 +152,7 @@ class Operations:
         await ask_of_tasks(manager.loop, action, ids, note if others else None)
         return [await self._any_task(task_id) for task_id in ids]
 
+    @on_record("give back")
     async def give_back(self, session_id: str) -> SessionRow:
         """End what anybody's session keeps of the QPUs. Raises RequestRefused for no session."""
         sessions = self._manager.sessions
@@ -149,6 +167,7 @@ class Operations:
         await sessions.holds.give_back(session, None if own else note)
         return session
 
+    @on_record("reload policy")
     async def reload_policy(self) -> list[str]:
         """Read the site file's rules for the queue again; returns what changed, in words.
 
@@ -174,6 +193,8 @@ class Operations:
                 ("minimum share horizon", before.share_horizon_s != after.share_horizon_s),
                 ("accounts' limits", before.credits != after.credits),
                 ("members", before.rights != after.rights),
+                ("privacy", before.privacy != after.privacy),
+                ("retention", before.retention != after.retention),
             )
             if differs
         ]
@@ -189,6 +210,7 @@ class Operations:
         await manager.loop.run(note)
         return changed
 
+    @on_record("announce window")
     async def announce_window(self, qpu: str, words: Mapping[str, Any]) -> WindowRow:
         """Close a QPU, or keep it for some, at a time; also after a restart.
 
@@ -225,6 +247,7 @@ class Operations:
         await manager.loop.run(change)
         return row
 
+    @on_record("withdraw window")
     async def withdraw_window(self, qpu: str, name: str) -> None:
         """Take an announced window back. Raises RequestRefused if there is none of this name."""
         manager = self._manager
@@ -250,24 +273,62 @@ class Operations:
 
         await manager.loop.run(change)
 
+    async def audit(self, which: AuditFilter) -> tuple[list[AuditEntry], int | None]:
+        """What operators and services did, and who was turned away; see `read_audit`."""
+        return await read_audit(self._manager.store, which)
+
+    async def prunable(self, older_than_s: float) -> tuple[int, int]:
+        """How many tasks and journal rows are older than that, and could be dropped."""
+        which = self._manager.retention.by_age(older_than_s)
+        return await self._manager.store.prunable(which)
+
+    @on_record("export")
+    async def records(self, older_than_s: float) -> tuple[list[dict[str, Any]], Batch]:
+        """What a prune would drop next, in full; on record, since programs and counts are in it."""
+        retention = self._manager.retention
+        batch = await retention.next(retention.by_age(older_than_s))
+        found = await records_of(self._manager.store, batch)
+
+        def note(ledger: Ledger, now: Instant) -> None:
+            tasks, rows = len(batch.tasks), len(batch.journal)
+            self._record(ledger, now, "export", tasks=tasks, journal=rows)
+
+        if batch:
+            await self._manager.loop.run(note)
+        return found, batch
+
+    @on_record("prune")
+    async def prune(self, older_than_s: float, only: Only | None = None) -> tuple[Dropped, bool]:
+        """Drop a part of what is older than that; and whether there may be more."""
+        retention = self._manager.retention
+        return await retention.prune(retention.by_age(older_than_s), self._caller, only)
+
+    def refused(self, what: str, about: Mapping[str, object], error: QpuExecutorError) -> None:
+        """Put on record what this operator didn't get; nobody waits for that."""
+        # What is said of counts that can't be shows some of them.
+        said = "the counts can't be right" if error.where == "counts" else error.message
+        outcome = f"refused: {said[:MOST_REASON]}"
+        self._manager.loop.note(
+            lambda ledger, now: self._record(ledger, now, what, **about, outcome=outcome)
+        )
+
     async def _any_task(self, task_id: int) -> TaskRow:
         row = self._manager.live.get(task_id) or await self._manager.store.task(task_id)
         if row is None:
             raise UnknownTask(f"there is no task {task_id}", where="ids")
         return row
 
-    async def _decide(self, what: str, event: Event, qpu: str) -> None:
+    async def _decide(self, what: str, event: Event, qpu: str, **about: object) -> None:
         self._manager.fleet.get(qpu)
 
         def change(ledger: Ledger, now: Instant) -> None:
-            self._record(ledger, now, what, qpu=qpu)
+            self._record(ledger, now, what, qpu=qpu, **about)
             self._manager.loop.decide(event, None, ledger, now)
 
         await self._manager.loop.run(change)
 
     def _record(self, ledger: Ledger, now: Instant, what: str, **about: object) -> None:
-        who = {"who": self._caller.name, "uid": self._caller.uid, "how": self._caller.how}
-        ledger.record("OperatorAsked", {**who, "what": what, **about}, now)
+        ledger.record("OperatorAsked", {**who_of(self._caller), "what": what, **about}, now)
 
 
 def _refuse_unknown_qpus(manager: Manager, policy: SitePolicy) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from qpu_executor.errors import RequestRefused
 from qpu_executor.manager.auth.caller import Caller
 from qpu_executor.manager.auth.rights import Rights
+from qpu_executor.manager.service.audit import who_of
 from qpu_executor.manager.service.keeping_warm import KeepWarm, WarmHolds
 from qpu_executor.manager.service.ledger import Ledger
 from qpu_executor.manager.service.loop import DecisionLoop
@@ -152,6 +153,11 @@ class Sessions:
             )
         return found
 
+    def owner_of(self, session_id: str) -> str | None:
+        """Whose an open session is; None if there is none of this id."""
+        found = self._open.get(session_id)
+        return None if found is None else found.owner
+
     async def find(self, session_id: str) -> SessionRow | None:
         """One session, whosever it is."""
         return self._open.get(session_id) or await self._store.session(session_id)
@@ -191,5 +197,4 @@ def _record(
 ) -> None:
     """Note what a service did for somebody."""
     if by is not None and by.name != session.owner:
-        who = {"who": by.name, "uid": by.uid, "how": by.how}
-        ledger.record(what, {**who, "session": session.id, "user": session.owner}, now)
+        ledger.record(what, {**who_of(by), "session": session.id, "user": session.owner}, now)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from qpu_executor.manager.auth.rights import OPEN, Rights
+from qpu_executor.manager.service.privacy import Privacy
+from qpu_executor.manager.service.retention_rules import RetentionRules
 from qpu_executor.manager.service.site_rules import SiteRules
 from qpu_executor.model.values import JobClass
 from qpu_executor.scheduling.admission import DAY_S, Credit
@@ -25,6 +27,7 @@ class SitePolicy:
 
     `kind`: the ordering's name in the site file. `qpus`: what it says of each QPU.
     `rights`: who may use which class and account.
+    `privacy`: what users are shown of others' tasks. `retention`: how long things are kept.
     """
 
     classes: tuple[JobClass, ...]
@@ -37,6 +40,8 @@ class SitePolicy:
     credits: tuple[Credit, ...] = ()
     qpus: Mapping[str, SiteRules] = field(default_factory=dict)
     rights: Rights = OPEN
+    privacy: Privacy = Privacy.ANONYMOUS
+    retention: RetentionRules = field(default_factory=RetentionRules)
 
     def scheduler(self) -> Scheduler:
         """A new core that goes by these rules."""

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import replace
+from datetime import UTC, datetime
 
-from qpu_executor.errors import KeyConflict
+from qpu_executor.errors import KeyConflict, TaskExpired
 from qpu_executor.manager.service.orders import Accepted, Admitted, NewTask
 from qpu_executor.manager.store.records import ProgramRow, TaskRow
 from qpu_executor.model.sessions import SessionHints
 from qpu_executor.model.states import TaskState
-from qpu_executor.model.values import Instant, TaskSpec
+from qpu_executor.model.values import MICROSECONDS, Instant, TaskSpec
 
 ADOPTED_STATES = frozenset(
     {TaskState.HELD, TaskState.QUEUED, TaskState.RUNNING, TaskState.COMPLETED}
@@ -27,10 +28,13 @@ ADOPTED_STATES = frozenset(
 def adopted(order: NewTask, found: TaskRow | None) -> Accepted | None:
     """The task that the order's key names already, or None if a new one is due.
 
-    `found`: the newest generation of the key. Raises KeyConflict.
+    `found`: the newest generation of the key. Raises KeyConflict, and TaskExpired for a task
+    that is COMPLETED and whose result is gone: it is not run again unasked.
     """
     if found is None or found.state not in ADOPTED_STATES or found.cancel_asked:
         return None
+    if found.expired_at is not None:
+        raise expired(found, where="Idempotency-Key")
     if order.key_origin == "user" and found.body_hash != order.body_hash():
         raise KeyConflict(
             f"the key {order.key!r} names task {found.id}, which was asked for differently",
@@ -38,6 +42,21 @@ def adopted(order: NewTask, found: TaskRow | None) -> Accepted | None:
             next_step="use a new key for a new task",
         )
     return Accepted(found, created=False)
+
+
+def expired(row: TaskRow, where: str) -> TaskExpired:
+    """What is to be said of a task that has expired."""
+    assert row.expired_at is not None
+    ended, gone = (
+        datetime.fromtimestamp((at or 0) / MICROSECONDS, tz=UTC)
+        for at in (row.ended_at, row.expired_at)
+    )
+    return TaskExpired(
+        f"task {row.id} was {row.state} on {ended:%Y-%m-%d}, and expired at "
+        f"{gone:%Y-%m-%dT%H:%M:%S}Z: its program and result are kept no longer",
+        where=where,
+        next_step="submit it under a new key to run it again; the operators may have an export",
+    )
 
 
 def row_of(one: Admitted, owner: str, task_id: int, generation: int, now: Instant) -> TaskRow:

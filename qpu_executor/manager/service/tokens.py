@@ -9,6 +9,7 @@ from qpu_executor.errors import NotAllowed, RequestRefused
 from qpu_executor.manager.auth.base import KnownToken
 from qpu_executor.manager.auth.caller import Caller, Role
 from qpu_executor.manager.auth.token import digest_of, new_token
+from qpu_executor.manager.service.audit import who_of
 from qpu_executor.manager.service.ledger import Ledger
 from qpu_executor.manager.service.manager import Manager
 from qpu_executor.manager.store.base import Store
@@ -109,8 +110,7 @@ class Tokens:
     def _record(
         self, ledger: Ledger, now: Instant, what: str, token_id: str, **about: object
     ) -> None:
-        who = {"who": self._caller.name, "uid": self._caller.uid, "how": self._caller.how}
-        ledger.record(what, {**who, "token": token_id, **about}, now)
+        ledger.record(what, {**who_of(self._caller), "token": token_id, **about}, now)
 
 
 async def known_token(store: Store, token_id: str) -> KnownToken | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from qpu_executor.errors import StoreError
+from qpu_executor.manager.store.pruning import Prunable
 from qpu_executor.manager.store.records import (
     Change,
     ChunkRow,
@@ -100,6 +101,24 @@ class Store(Protocol):
         limit: int = 1000,
     ) -> list[JournalRow]:
         """Journal rows with a number above `after`, in order. `states_only`: task state changes."""
+
+    async def audit(self, before: int | None, since: Instant, limit: int) -> list[JournalRow]:
+        """Rows of the audit log below a number (None: all), not before an instant; newest first."""
+
+    async def expirable(self, before: Instant, after_id: int, limit: int) -> list[TaskRow]:
+        """Tasks that ended before an instant and haven't expired, of no open session, by id."""
+
+    async def old_journal(self, which: Prunable, after: int, limit: int) -> list[int]:
+        """Numbers of journal rows that nothing needs any more, above a number, in order."""
+
+    async def old_sessions(self, before: Instant, limit: int) -> list[str]:
+        """Sessions that were closed before an instant and have no task left."""
+
+    async def journal_rows(self, numbers: Collection[int]) -> list[JournalRow]:
+        """Journal rows by number, in order."""
+
+    async def prunable(self, which: Prunable) -> tuple[int, int]:
+        """How many tasks and journal rows could be pruned now."""
 
     async def token(self, token_id: str) -> TokenRow | None:
         """One bearer token."""

@@ -8,6 +8,7 @@ so that a task may be added and updated in one go.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ from qpu_executor.errors import StoreError
 from qpu_executor.manager.store import queries, rows
 from qpu_executor.manager.store.prepared import Prepared
 from qpu_executor.manager.store.records import (
+    NO_PROGRAM,
     AddChunk,
     AddJournal,
     AddProgram,
@@ -28,7 +30,10 @@ from qpu_executor.manager.store.records import (
     Change,
     CloseSession,
     DiscardChunks,
+    DropJournal,
+    DropSession,
     DropWindow,
+    ExpireTask,
     ProgramRow,
     PutWindow,
     RevokeToken,
@@ -65,6 +70,7 @@ def write(connection: Connection, prepared: Prepared, changes: Sequence[Change])
     discards: list[Values] = []
     revokes: list[Values] = []
     windows: dict[tuple[str, str], Values | None] = {}
+    pruned = Pruned()
     for change in changes:
         match change:
             case AddProgram(program):
@@ -93,6 +99,8 @@ def write(connection: Connection, prepared: Prepared, changes: Sequence[Change])
                 windows[window.qpu, window.name] = rows.WINDOW.values(window)
             case DropWindow(qpu, name):
                 windows[qpu, name] = None
+            case ExpireTask() | DropSession() | DropJournal():
+                pruned.take(change)
             case AddJournal(row):
                 adds[AddJournal].append(rows.JOURNAL.values(row))
     _add_programs(connection, run, programs)
@@ -117,8 +125,43 @@ def write(connection: Connection, prepared: Prepared, changes: Sequence[Change])
     _update(run, queries.revoke_tokens, revokes, lambda of: f"token {of['of_token']!r}")
     if windows:
         _put_windows(run, windows)
+    pruned.write(connection, run)
     if adds[AddJournal]:
         run(queries.add_journal, adds[AddJournal])
+
+
+@dataclass(slots=True)
+class Pruned:
+    """What is dropped of a store in one transaction."""
+
+    tasks: list[ExpireTask] = field(default_factory=list)
+    sessions: list[DropSession] = field(default_factory=list)
+    journal: list[DropJournal] = field(default_factory=list)
+
+    def take(self, change: ExpireTask | DropSession | DropJournal) -> None:
+        """One more."""
+        match change:
+            case ExpireTask():
+                self.tasks.append(change)
+            case DropSession():
+                self.sessions.append(change)
+            case DropJournal():
+                self.journal.append(change)
+
+    def write(self, connection: Connection, run: Run) -> None:
+        """Drop it all: what refers to a row goes before it."""
+        if self.tasks:
+            nothing = ProgramRow(NO_PROGRAM, "expired", "")
+            _add_programs(connection, run, {NO_PROGRAM: nothing})
+            run(queries.drop_chunks, [{"of_task": one.task_id} for one in self.tasks])
+            expire = [{"of_task": one.task_id, "at": one.at} for one in self.tasks]
+            _update(run, queries.expire_tasks, expire, lambda of: f"task {of['of_task']}")
+            hashes = {one.program_hash for one in self.tasks} - {NO_PROGRAM}
+            run(queries.drop_programs, [{"of_hash": one} for one in sorted(hashes)])
+        if self.sessions:
+            run(queries.drop_sessions, [{"of_session": one.session_id} for one in self.sessions])
+        if self.journal:
+            run(queries.drop_journal, [{"of_n": one.n} for one in self.journal])
 
 
 def _put_windows(run: Run, windows: dict[tuple[str, str], Values | None]) -> None:

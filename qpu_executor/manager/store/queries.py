@@ -15,10 +15,14 @@ from sqlalchemy import (
     Float,
     Select,
     Table,
+    and_,
     bindparam,
     delete,
+    exists,
     func,
     insert,
+    null,
+    or_,
     select,
     text,
     true,
@@ -27,8 +31,10 @@ from sqlalchemy import (
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.types import TypeEngine
 
-from qpu_executor.manager.store.records import TaskFilter
+from qpu_executor.manager.store.records import NO_PROGRAM, TaskFilter
 from qpu_executor.manager.store.tables import (
+    AUDITED,
+    AUDITED_KINDS,
     LIVE,
     LIVE_STATES,
     RECALLED,
@@ -148,6 +154,122 @@ discard_chunks = (
     .values(discarded=true())
 )
 
+# -- pruning ----------------------------------------------------------------------------
+
+expire_tasks = (
+    update(tasks)
+    .where(tasks.c.id == bindparam("of_task"))
+    .values(
+        expired_at=bindparam("at", type_=BigInteger),
+        name="",
+        session_id=null(),
+        seed=0,
+        program_hash=NO_PROGRAM,
+        qpu_asked=null(),
+        qpus="[]",
+        error=null(),
+        layout=null(),
+        wishes="{}",
+        stopped_early=null(),
+    )
+)
+"""What stays says whose it was, how it ended, what it was charged to, and keeps its key."""
+
+drop_chunks = delete(chunks).where(chunks.c.task_id == bindparam("of_task"))
+drop_programs = delete(programs).where(
+    programs.c.hash == bindparam("of_hash"),
+    ~exists().where(tasks.c.program_hash == programs.c.hash),
+)
+drop_journal = delete(journal).where(journal.c.n == bindparam("of_n"))
+drop_sessions = delete(sessions).where(
+    sessions.c.id == bindparam("of_session"),
+    sessions.c.closed_at.is_not(None),
+    ~exists().where(tasks.c.session_id == sessions.c.id),
+)
+
+_open_session = exists().where(sessions.c.id == tasks.c.session_id, sessions.c.closed_at.is_(None))
+_recalled_kinds = ("QpuDrained", "QpuResumed")
+"""Which QPUs are drained is told by these alone, however old they are."""
+
+
+def _expirable(before: int) -> list[ColumnElement[bool]]:
+    return [
+        tasks.c.ended_at.is_not(None),
+        tasks.c.expired_at.is_(None),
+        tasks.c.ended_at < before,
+        ~_open_session,
+    ]
+
+
+def expirable(before: int, after_id: int, limit: int) -> Select[Any]:
+    """Tasks that ended before an instant and haven't expired, but those of open sessions."""
+    which = (*_expirable(before), tasks.c.id > after_id)
+    return select(tasks).where(*which).order_by(tasks.c.id).limit(limit)
+
+
+def count_expirable(before: int) -> Select[Any]:
+    """How many there are."""
+    return select(func.count()).select_from(tasks).where(*_expirable(before))
+
+
+def old_journal(before: int, after: int, upto: int, limit: int) -> Select[Any]:
+    """Numbers of rows in (after, upto) that tell of no task, or of one that expired and
+    ended before an instant; neither drains nor the audit log.
+    """
+    told = journal.outerjoin(tasks, tasks.c.id == journal.c.task_id)
+    return (
+        select(journal.c.n)
+        .select_from(told)
+        .where(
+            journal.c.n > after,
+            journal.c.n < upto,
+            journal.c.kind.not_in((*_recalled_kinds, *AUDITED_KINDS)),
+            or_(
+                tasks.c.id.is_(None),
+                and_(tasks.c.expired_at.is_not(None), tasks.c.ended_at < before),
+            ),
+        )
+        .order_by(journal.c.n)
+        .limit(limit)
+    )
+
+
+def old_audit(after: int, upto: int, limit: int) -> Select[Any]:
+    """Numbers of rows of the audit log in (after, upto)."""
+    return (
+        select(journal.c.n)
+        .where(text("journal." + AUDITED), journal.c.n > after, journal.c.n < upto)
+        .order_by(journal.c.n)
+        .limit(limit)
+    )
+
+
+def next_journal(after: int) -> Select[Any]:
+    """Number and instant of the first row above a number."""
+    return (
+        select(journal.c.n, journal.c.at).where(journal.c.n > after).order_by(journal.c.n).limit(1)
+    )
+
+
+def journal_of(numbers: Collection[int]) -> Select[Any]:
+    """Rows by number."""
+    return select(journal).where(journal.c.n.in_(numbers)).order_by(journal.c.n)
+
+
+def old_sessions(before: int, limit: int) -> Select[Any]:
+    """Ids of sessions that were closed before an instant and have no task."""
+    return (
+        select(sessions.c.id)
+        .where(
+            sessions.c.closed_at.is_not(None),
+            sessions.c.closed_at < before,
+            ~exists().where(tasks.c.session_id == sessions.c.id),
+        )
+        .order_by(sessions.c.id)
+        .limit(limit)
+    )
+
+
 # -- what a manager starts from ---------------------------------------------------------
 
 live_tasks = select(tasks).where(_is_live).order_by(tasks.c.id)
@@ -205,6 +327,8 @@ def tasks_page(which: TaskFilter) -> Select[Any]:
         query = query.where(tasks.c.owner == which.owner)
     if which.session_id is not None:
         query = query.where(tasks.c.session_id == which.session_id)
+    if not which.expired:
+        query = query.where(tasks.c.expired_at.is_(None))
     if which.states is not None:
         query = query.where(tasks.c.state.in_([state.value for state in which.states]))
         if set(which.states) <= set(LIVE_STATES):
@@ -283,6 +407,16 @@ def journal_page(
     if states_only:
         query = query.where(journal.c.state.is_not(None))
     return query.order_by(journal.c.n).limit(limit)
+
+
+def audit_page(before: int, since: int, limit: int) -> Select[Any]:
+    """Rows of the audit log below a number and not before an instant, the newest first."""
+    return (
+        select(journal)
+        .where(text("journal." + AUDITED), journal.c.n < before, journal.c.at >= since)
+        .order_by(journal.c.n.desc())
+        .limit(limit)
+    )
 
 
 def history_of(task_ids: Collection[int]) -> Select[Any]:

@@ -197,6 +197,16 @@ def journal(
     return [JOURNAL.record(row) for row in connection.execute(page)]
 
 
+def audit(
+    connection: Connection, before: int | None, since: Instant, limit: int
+) -> list[JournalRow]:
+    """Rows of the audit log, the newest first."""
+    page = queries.audit_page(
+        _LARGEST if before is None else min(before, _LARGEST), min(since, _LARGEST), limit
+    )
+    return [JOURNAL.record(row) for row in connection.execute(page)]
+
+
 def history(connection: Connection, task_ids: Collection[int]) -> dict[int, list[JournalRow]]:
     """State changes of these tasks, in order."""
     found: dict[int, list[JournalRow]] = {task_id: [] for task_id in task_ids}

@@ -36,7 +36,9 @@ class TaskRow:
     `key`, `generation`: an idempotency key names one task per generation;
     `body_hash`: of the request, to refuse another body under a user's key. `layout`: names
     its register layout, where changing that takes one of its QPUs time. `stopped_early`:
-    why it is COMPLETED with fewer shots than `shots`.
+    why it is COMPLETED with fewer shots than `shots`. `expired_at`: since when its program,
+    counts, name and journal are gone; what is left keeps its number and key from being taken
+    again.
     """
 
     id: int
@@ -70,6 +72,7 @@ class TaskRow:
     layout: str | None = None
     wishes: Wishes = NO_WISHES
     stopped_early: str | None = None
+    expired_at: Instant | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,6 +311,35 @@ class RevokeToken:
     at: Instant
 
 
+NO_PROGRAM = ""
+"""The hash that tasks refer to whose program is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExpireTask:
+    """Drop a task's chunks, its program where no other task has it, and all of its row but
+    what its number, owner, key, usage and end are. Its journal stays.
+    """
+
+    task_id: int
+    program_hash: str
+    at: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class DropSession:
+    """Delete a closed session that no task belongs to any more; any other one stays."""
+
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DropJournal:
+    """Delete a journal row."""
+
+    n: int
+
+
 @dataclass(frozen=True, slots=True)
 class AddJournal:
     """Append a journal row; its number is the writer's next one."""
@@ -329,6 +361,9 @@ Change = (
     | DropWindow
     | AddToken
     | RevokeToken
+    | ExpireTask
+    | DropSession
+    | DropJournal
     | AddJournal
 )
 
@@ -367,7 +402,9 @@ class UsageRow:
 
 @dataclass(frozen=True, slots=True)
 class TaskFilter:
-    """Which tasks a listing shows, oldest first; None doesn't restrict."""
+    """Which tasks a listing shows, oldest first; None doesn't restrict. `expired`: also what is
+    left of those that have expired.
+    """
 
     ids: tuple[int, ...] | None = None
     owner: str | None = None
@@ -375,3 +412,4 @@ class TaskFilter:
     states: tuple[TaskState, ...] | None = None
     after_id: int = 0
     limit: int = 1000
+    expired: bool = False

@@ -25,10 +25,11 @@ from typing import TypeVar
 from sqlalchemy import Engine
 
 from qpu_executor.errors import ManagerBusy, QpuExecutorError, StoreError
-from qpu_executor.manager.store import migrations, queries, reading
+from qpu_executor.manager.store import migrations, pruning, queries, reading
 from qpu_executor.manager.store.address import named_database, shown
 from qpu_executor.manager.store.committing import Commits
 from qpu_executor.manager.store.database import Database, in_use
+from qpu_executor.manager.store.pruning import Prunable
 from qpu_executor.manager.store.records import (
     Change,
     ChunkRow,
@@ -212,6 +213,30 @@ class SqlStore:
     ) -> list[JournalRow]:
         """Journal rows with a number above `after`, in order. `states_only`: task state changes."""
         return await self._read(reading.journal, after, owner, session_id, states_only, limit)
+
+    async def audit(self, before: int | None, since: Instant, limit: int) -> list[JournalRow]:
+        """Rows of the audit log below a number (None: all), not before an instant; newest first."""
+        return await self._read(reading.audit, before, since, limit)
+
+    async def expirable(self, before: Instant, after_id: int, limit: int) -> list[TaskRow]:
+        """Tasks that ended before an instant and haven't expired, of no open session, by id."""
+        return await self._read(pruning.expirable, before, after_id, limit)
+
+    async def old_journal(self, which: Prunable, after: int, limit: int) -> list[int]:
+        """Numbers of journal rows that nothing needs any more, above a number, in order."""
+        return await self._read(pruning.old_journal, which, after, limit)
+
+    async def old_sessions(self, before: Instant, limit: int) -> list[str]:
+        """Sessions that were closed before an instant and have no task left."""
+        return await self._read(pruning.old_sessions, before, limit)
+
+    async def journal_rows(self, numbers: Collection[int]) -> list[JournalRow]:
+        """Journal rows by number, in order."""
+        return await self._read(pruning.journal_rows, numbers)
+
+    async def prunable(self, which: Prunable) -> tuple[int, int]:
+        """How many tasks and journal rows could be pruned now."""
+        return await self._read(pruning.counts, which)
 
     async def token(self, token_id: str) -> TokenRow | None:
         """One bearer token."""

@@ -263,6 +263,7 @@ class SqliteDatabase:
         engine = create_engine(
             URL.create("sqlite", database=str(self._path)),
             pool_size=connections,
+            hide_parameters=True,  # errors must not carry programs and counts into logs
             max_overflow=0,
             connect_args={
                 "timeout": self._busy_timeout_s,

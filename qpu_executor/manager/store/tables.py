@@ -35,6 +35,9 @@ Text = PlainText().with_variant(EscapedText(), "postgresql")
 
 LIVE_STATES = tuple(state for state in TaskState if state not in FINAL_TASK_STATES)
 
+EXPIRABLE = "ended_at IS NOT NULL AND expired_at IS NULL"
+"""Tasks that have ended and still have all that they left; spelt out as `LIVE` is."""
+
 LIVE = "state IN (" + ", ".join(f"'{state.value}'" for state in LIVE_STATES) + ")"
 """Spelt out, not bound: the partial index is used only where its condition is seen."""
 
@@ -123,6 +126,7 @@ tasks = Table(
     Column("layout", Text),
     Column("wishes", Text, nullable=False),
     Column("stopped_early", Text),
+    Column("expired_at", BigInteger),
     UniqueConstraint("owner", "key", "generation", name="uq_tasks_owner_key_generation"),
 )
 Index("ix_tasks_owner", tasks.c.owner, tasks.c.id)
@@ -134,6 +138,12 @@ Index(
     tasks.c.session_id,
     sqlite_where=text(LIVE),
     postgresql_where=text(LIVE),
+)
+Index(
+    "ix_tasks_expirable",
+    tasks.c.ended_at,
+    sqlite_where=text(EXPIRABLE),
+    postgresql_where=text(EXPIRABLE),
 )
 
 chunks = Table(
@@ -171,6 +181,20 @@ Index(
 
 RECALLED = "kind IN ('QpuDrained', 'QpuResumed', 'SaveHold')"
 """Journal rows that a restart reads; spelt out for the same reason as `LIVE`."""
+
+AUDITED_KINDS = (
+    "OperatorAsked",
+    "TokenIssued",
+    "TokenRevoked",
+    "SessionOpenedFor",
+    "SessionClosedFor",
+    "AuthenticationFailed",
+    "Denied",
+    "Pruned",
+)
+
+AUDITED = "kind IN (" + ", ".join(f"'{kind}'" for kind in AUDITED_KINDS) + ")"
+"""Journal rows that the audit log consists of; spelt out for the same reason."""
 
 windows = Table(
     "windows",
@@ -227,6 +251,12 @@ Index(
     journal.c.n,
     sqlite_where=text("state IS NOT NULL"),
     postgresql_where=text("state IS NOT NULL"),
+)
+Index(
+    "ix_journal_audited",
+    journal.c.n,
+    sqlite_where=text(AUDITED),
+    postgresql_where=text(AUDITED),
 )
 Index(
     "ix_journal_recalled",
