@@ -11,7 +11,7 @@ from heapq import heapify, heappop
 
 from qpu_executor.errors import InternalError
 from qpu_executor.model.states import OnRecalibration, TaskState
-from qpu_executor.model.values import JobClass, TaskSpec
+from qpu_executor.model.values import Instant, JobClass, TaskSpec
 from qpu_executor.scheduling.fair_share import UsageLedger
 from qpu_executor.scheduling.state import (
     Bucket,
@@ -78,10 +78,21 @@ class Buckets:
         self._tasks[spec.task_id] = task
         return task
 
+    def rebind(self, task: Task, session_id: str | None, session_ends_at: Instant | None) -> None:
+        """Move a task that waits in no heap to the bucket of another session."""
+        before = task.bucket
+        needs = before.needs._replace(session_id=session_id, session_ends_at=session_ends_at)
+        bucket = self._bucket_of(before.job_class, before.account, before.owner, needs)
+        bucket.live += 1
+        self._leave(before)
+        task.bucket = bucket
+
     def forget(self, task: Task) -> bool:
         """Drop a task that has ended. True: it was its bucket's last, and that is gone too."""
         del self._tasks[task.task_id]
-        bucket = task.bucket
+        return self._leave(task.bucket)
+
+    def _leave(self, bucket: Bucket) -> bool:
         bucket.live -= 1
         if bucket.live:
             return False
@@ -127,14 +138,18 @@ class Buckets:
     # -- inside -----------------------------------------------------------------
 
     def _bucket_for(self, spec: TaskSpec, job_class: JobClass) -> Bucket:
-        needs = requirements(spec)
+        return self._bucket_of(job_class, spec.account, spec.owner, requirements(spec))
+
+    def _bucket_of(
+        self, job_class: JobClass, account: str, owner: str, needs: Requirements
+    ) -> Bucket:
         if needs.session_id is None and needs.timeless:
             needs = self._known_needs.setdefault(needs, needs)
-        name = (spec.job_class, spec.account, spec.owner, needs)
+        name = (job_class.name, account, owner, needs)
         bucket = self._by_name.get(name)
         if bucket is None:
-            user = self._usage.standing(spec.account, spec.owner)
-            bucket = Bucket(job_class, spec.account, spec.owner, needs, user)
+            user = self._usage.standing(account, owner)
+            bucket = Bucket(job_class, account, owner, needs, user)
             user.live += 1
             self._by_name[name] = bucket
             if needs.session_id is not None:

@@ -40,6 +40,7 @@ from qpu_executor.settings.security import (
     TlsSettings,
     named_or_settled,
 )
+from qpu_executor.settings.sessions import SessionSettings
 
 
 class ManagerSettings(Part):
@@ -82,6 +83,7 @@ class SiteSettings(Part):
     fair_share: FairShareSettings = FairShareSettings()
     accounts: dict[Name, AccountSettings] = {}
     charging: ChargingSettings = ChargingSettings()
+    sessions: SessionSettings = SessionSettings()
     default_class: str
     job_classes: dict[Name, JobClassSettings] = Field(min_length=1)
     qpus: dict[Name, QpuSettings] = Field(min_length=1)

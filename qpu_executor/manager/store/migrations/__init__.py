@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
 
-HEAD = "0005"
+HEAD = "0007"
 """The version that this code reads and writes (a test compares it with the files)."""
 
 VERSION_TABLE = "schema_version"
