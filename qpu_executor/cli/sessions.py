@@ -1,4 +1,4 @@
-"""Verbs about sessions: open, list, hold, release, close."""
+"""Verbs about sessions: open, list, show, heartbeat, hold, release, close."""
 
 from __future__ import annotations
 
@@ -9,15 +9,21 @@ import typer
 
 from qpu_executor.cli.connecting import JsonOption, ManagerOption, connected, managers_now
 from qpu_executor.cli.moments import read_moment, read_span
-from qpu_executor.cli.session_text import session_line, sessions_text
+from qpu_executor.cli.session_text import (
+    heartbeat_text,
+    session_line,
+    session_text,
+    sessions_text,
+)
 from qpu_executor.client import SessionTerms
 from qpu_executor.client.session_terms import within_allocation
 from qpu_executor.errors import ConfigError
-from qpu_executor.model.sessions import WorkShape
+from qpu_executor.model.sessions import TaskFate, WorkShape
+from qpu_executor.slurm import this_job
 from qpu_executor.wire.sessions import SessionOut
 
 session = typer.Typer(
-    help="Sessions: say when your allocation ends, and keep a QPU warm.",
+    help="Sessions: leases, when your allocation ends, and QPUs that are kept warm.",
     no_args_is_help=True,
     add_completion=False,
 )
@@ -38,7 +44,7 @@ QpuOption = Annotated[
 
 @session.callback()
 def _session() -> None:
-    """Sessions: say when your allocation ends, and keep a QPU warm."""
+    """Sessions: leases, when your allocation ends, and QPUs that are kept warm."""
 
 
 @session.command("open")
@@ -67,6 +73,24 @@ def open_session(
     user: Annotated[
         str | None, typer.Option("--user", help="Whose it is (services, as a Slurm prolog).")
     ] = None,
+    uid: Annotated[int | None, typer.Option("--uid", help="That user's number.", min=0)] = None,
+    slurm: Annotated[
+        bool, typer.Option("--slurm", help="The Slurm job's own: there is one for each.")
+    ] = False,
+    lease: Annotated[
+        str | None,
+        typer.Option("--lease", help="Lost, and paused, without a heartbeat for so long: 60s."),
+    ] = None,
+    idle: Annotated[
+        str | None, typer.Option("--idle", help="Ends after so long without a task: 2h.")
+    ] = None,
+    lifetime: Annotated[str | None, typer.Option("--lifetime", help="Ends after so long.")] = None,
+    on_close: Annotated[
+        TaskFate | None, typer.Option("--on-close", help="Its tasks when it is closed.")
+    ] = None,
+    on_lost: Annotated[
+        TaskFate | None, typer.Option("--on-lost", help="Its tasks when its lease is lost.")
+    ] = None,
     linger: LingerOption = None,
     contiguous: RunOption = None,
     qpu: QpuOption = None,
@@ -74,6 +98,12 @@ def open_session(
     as_json: JsonOption = False,
 ) -> None:
     """Open a session; prints its id. Within a Slurm allocation it ends when that does."""
+    if slurm and this_job() is None:
+        raise ConfigError(
+            "this is no Slurm job: SLURM_JOB_ID isn't set",
+            where="qpu session open --slurm",
+            next_step="leave --slurm out, or run it in a job, its Prolog or its Epilog",
+        )
     with connected(manager) as client:
         terms = SessionTerms(
             ends_at=None
@@ -86,9 +116,20 @@ def open_session(
             linger_s=_span(linger, "--linger"),
             run_s=_span(contiguous, "--contiguous"),
             qpu=qpu,
+            lease_s=_span(lease, "--lease"),
+            idle_s=_span(idle, "--idle"),
+            lifetime_s=_span(lifetime, "--lifetime"),
+            on_close=on_close,
+            on_lost=on_lost,
         )
         found = client.open_session(
-            name, key, account=account, terms=within_allocation(terms), user=user
+            name,
+            key,
+            account=account,
+            terms=within_allocation(terms),
+            user=user,
+            uid=uid,
+            kind="slurm" if slurm else "run",
         )
     print(found.model_dump_json() if as_json else found.id)
 
@@ -106,6 +147,22 @@ def list_sessions(
         print(json.dumps([one.model_dump(mode="json") for one in found]))
     else:
         print(sessions_text(found))
+
+
+@session.command("show")
+def show(session_id: Id, manager: ManagerOption = None, as_json: JsonOption = False) -> None:
+    """Show a session: its lease and limits, its Slurm job, its tasks so far."""
+    with connected(manager) as client:
+        found = client.session(session_id)
+    print(found.model_dump_json() if as_json else session_text(found))
+
+
+@session.command("heartbeat")
+def heartbeat(session_id: Id, manager: ManagerOption = None, as_json: JsonOption = False) -> None:
+    """Renew a session's lease; one that was lost comes back, and its tasks go on."""
+    with connected(manager) as client:
+        found = client.heartbeat(session_id)
+    print(found.model_dump_json() if as_json else heartbeat_text(found))
 
 
 @session.command("hold")
@@ -137,10 +194,18 @@ def release(session_id: Id, manager: ManagerOption = None, as_json: JsonOption =
 
 
 @session.command("close")
-def close(session_id: Id, manager: ManagerOption = None, as_json: JsonOption = False) -> None:
-    """Close a session: no new tasks, nothing kept; tasks that are in it go on."""
+def close(
+    session_id: Id,
+    tasks: Annotated[
+        TaskFate | None,
+        typer.Option("--tasks", help="What becomes of its tasks. Default: as it or the site says."),
+    ] = None,
+    manager: ManagerOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Close a session: no new tasks, nothing kept (services: anybody's)."""
     with connected(manager) as client:
-        _print(client.close_session(session_id), as_json)
+        _print(client.close_session(session_id, tasks=tasks), as_json)
 
 
 # -- below: no verbs ------------------------------------------------------------

@@ -8,8 +8,9 @@ route of the API is a method here; what takes thought is in the files below it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
@@ -20,20 +21,24 @@ from qpu_executor.client.channel import Channel
 from qpu_executor.client.credentials import Credentials
 from qpu_executor.client.events import follow
 from qpu_executor.client.first_contact import first_contact
+from qpu_executor.client.keeper import Keeper
 from qpu_executor.client.operating import AsyncOperating
 from qpu_executor.client.order import TaskOrder, to_request
 from qpu_executor.client.result import Result, TaskEnd, result_or_raise
 from qpu_executor.client.session_terms import (
     NO_TERMS,
+    SessionKind,
     SessionTerms,
     keep_warm_request,
     session_request,
+    within_allocation,
 )
 from qpu_executor.client.submitting import Accepted, Submissions
 from qpu_executor.client.tasks import AsyncTask
 from qpu_executor.client.transport import Transport
 from qpu_executor.client.waiting import Wait, Waits, unknown_task
 from qpu_executor.errors import CallerError, QpuExecutorError, WaitTimeout
+from qpu_executor.model.sessions import TaskFate
 from qpu_executor.model.states import TaskState
 from qpu_executor.programs.device_files import read_devices
 from qpu_executor.programs.program import Program
@@ -46,7 +51,7 @@ from qpu_executor.wire.policy import (
     WindowOut,
 )
 from qpu_executor.wire.queue import QueueOut
-from qpu_executor.wire.sessions import SessionList, SessionOut
+from qpu_executor.wire.sessions import HeartbeatOut, SessionList, SessionOut
 from qpu_executor.wire.site import (
     EventOut,
     HealthOut,
@@ -79,6 +84,8 @@ class AsyncClient(AsyncOperating):
         on_close: Callable[[], None] | None = None,
     ) -> None:
         self._channel = Channel(Transport(address, credentials), wait_s, ended)
+        self._keeper = Keeper(address, credentials)
+        self._leases = False
         self._submissions = Submissions(self._channel, session)
         self._session = session
         self._waits: Waits | None = None
@@ -99,6 +106,7 @@ class AsyncClient(AsyncOperating):
             except BaseException:
                 await self.close()
                 raise
+            self._leases = hello.session_leases
             self._waits = Waits(self._channel, hello.cursor)
         return self
 
@@ -112,6 +120,7 @@ class AsyncClient(AsyncOperating):
             if self._waits is not None:
                 await self._waits.close()
             await self._channel.transport.close()
+            await asyncio.to_thread(self._keeper.close)
         finally:
             if self._on_close is not None:
                 # It may wait for a child process.
@@ -352,17 +361,67 @@ class AsyncClient(AsyncOperating):
         account: str | None = None,
         terms: SessionTerms | None = None,
         user: str | None = None,
+        uid: int | None = None,
+        kind: SessionKind = "run",
     ) -> SessionOut:
         """Open a session; the same `key` gives the same session, as it was opened.
 
-        `terms`: what it says of its work, and asks. `user`: whose it is, where a service
-        opens it for them. Raises RequestRefused for terms that the site doesn't grant;
-        then nothing was opened.
+        `kind`: "slurm" is a Slurm job's own session, of which there is one (`terms.slurm`).
+
+        `terms`: what it says of its work, and asks. One with a lease is renewed, off the
+        event loop, until this client closes it or is closed. `user`: whose it is, where a
+        service opens it for them, with their `uid`; then it isn't renewed here. Raises
+        RequestRefused for terms that the site doesn't grant; then nothing was opened.
         """
-        body = session_request(terms or NO_TERMS, name, key or uuid4().hex, account)
-        if user is not None:
-            body = body.model_copy(update={"user": user})
-        return await self._channel.call(protocol.open_session(body), SessionOut)
+        terms = terms or NO_TERMS
+        if not self._leases:
+            terms = terms.without_lease()
+        body = session_request(terms, name, key or uuid4().hex, account)
+        more = {"user": user, "uid": uid, "kind": kind}
+        body = body.model_copy(update={key: one for key, one in more.items() if one is not None})
+        found = await self._channel.call(protocol.open_session(body), SessionOut)
+        if found.lease_s is not None and user is None:
+            self._keeper.keep(found.id, found.lease_s)
+        return found
+
+    @asynccontextmanager
+    async def in_session(
+        self,
+        name: str = "",
+        key: str | None = None,
+        *,
+        account: str | None = None,
+        terms: SessionTerms | None = None,
+    ) -> AsyncIterator[SessionOut]:
+        """A session with a lease for a block: submissions in it that name none belong to it.
+
+        It is closed at the end of the block, whatever ended that; what becomes of its tasks
+        then is `terms.on_close`, or else the site's say.
+        """
+        leased = replace(within_allocation(terms), leased=True)
+        session = await self.open_session(name, key, account=account, terms=leased)
+        before = self._session
+        self._session = self._submissions.session = session.id
+        try:
+            yield session
+        finally:
+            self._session = self._submissions.session = before
+            await self.close_session(session.id)
+
+    async def keep_session(self, session_id: str) -> SessionOut:
+        """Renew a session that was opened elsewhere, if it has a lease, until this client closes.
+
+        Raises RequestRefused for a session that has ended.
+        """
+        found = await self.session(session_id)
+        if found.lease_s is not None:
+            answer = await self.heartbeat(session_id)
+            self._keeper.keep(session_id, answer.lease_s or found.lease_s)
+        return found
+
+    async def heartbeat(self, session_id: str) -> HeartbeatOut:
+        """Renew a session once. Raises RequestRefused for one that has ended."""
+        return await self._channel.call(protocol.heartbeat(session_id), HeartbeatOut)
 
     async def keep_warm(
         self,
@@ -391,9 +450,11 @@ class AsyncClient(AsyncOperating):
         """A session by id."""
         return await self._channel.call(protocol.session(session_id), SessionOut)
 
-    async def close_session(self, session_id: str) -> SessionOut:
-        """Close a session: no new tasks; those in it go on."""
-        return await self._channel.call(protocol.close_session(session_id), SessionOut)
+    async def close_session(self, session_id: str, *, tasks: TaskFate | None = None) -> SessionOut:
+        """Close a session: no new tasks. `tasks`: what becomes of those in it (None: as the
+        session or the site says)."""
+        self._keeper.forget(session_id)
+        return await self._channel.call(protocol.close_session(session_id, tasks), SessionOut)
 
     async def cancel_session(self, session_id: str) -> list[AsyncTask]:
         """Cancel a session's tasks that haven't ended."""

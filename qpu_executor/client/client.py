@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
@@ -22,14 +22,15 @@ from qpu_executor.client.loop_thread import LoopThread
 from qpu_executor.client.operating import Operating
 from qpu_executor.client.order import TaskOrder
 from qpu_executor.client.result import Result
-from qpu_executor.client.session_terms import SessionTerms
+from qpu_executor.client.session_terms import SessionKind, SessionTerms
 from qpu_executor.client.tasks import AsyncTask, Task
 from qpu_executor.errors import CallerError, QpuExecutorError
+from qpu_executor.model.sessions import TaskFate
 from qpu_executor.model.states import TaskState
 from qpu_executor.programs.program import Program
 from qpu_executor.wire.policy import EstimateOut, SharesOut, WhyOut, WindowOut
 from qpu_executor.wire.queue import QueueOut
-from qpu_executor.wire.sessions import SessionOut
+from qpu_executor.wire.sessions import HeartbeatOut, SessionOut
 from qpu_executor.wire.site import (
     EventOut,
     HealthOut,
@@ -281,10 +282,14 @@ class Client(Operating):
         account: str | None = None,
         terms: SessionTerms | None = None,
         user: str | None = None,
+        uid: int | None = None,
+        kind: SessionKind = "run",
     ) -> SessionOut:
         """Open a session; the same `key` gives the same session. See AsyncClient."""
         return self.call(
-            self._client.open_session(name, key, account=account, terms=terms, user=user)
+            self._client.open_session(
+                name, key, account=account, terms=terms, user=user, uid=uid, kind=kind
+            )
         )
 
     def keep_warm(
@@ -312,9 +317,34 @@ class Client(Operating):
         """A session by id."""
         return self.call(self._client.session(session_id))
 
-    def close_session(self, session_id: str) -> SessionOut:
-        """Close a session: no new tasks; those in it go on."""
-        return self.call(self._client.close_session(session_id))
+    @contextmanager
+    def in_session(
+        self,
+        name: str = "",
+        key: str | None = None,
+        *,
+        account: str | None = None,
+        terms: SessionTerms | None = None,
+    ) -> Iterator[SessionOut]:
+        """A session with a lease for a block: submissions in it that name none belong to it."""
+        block = self._client.in_session(name, key, account=account, terms=terms)
+        session = self.call(_enter(block))
+        try:
+            yield session
+        finally:
+            self.call(_leave(block))
+
+    def keep_session(self, session_id: str) -> SessionOut:
+        """Renew a session that was opened elsewhere, if it has a lease."""
+        return self.call(self._client.keep_session(session_id))
+
+    def heartbeat(self, session_id: str) -> HeartbeatOut:
+        """Renew a session once. Raises RequestRefused for one that has ended."""
+        return self.call(self._client.heartbeat(session_id))
+
+    def close_session(self, session_id: str, *, tasks: TaskFate | None = None) -> SessionOut:
+        """Close a session: no new tasks. `tasks`: what becomes of those in it."""
+        return self.call(self._client.close_session(session_id, tasks=tasks))
 
     def cancel_session(self, session_id: str) -> list[Task]:
         """Cancel a session's tasks that haven't ended."""
@@ -332,6 +362,14 @@ class Client(Operating):
 
     def _tasks(self, work: Coroutine[Any, Any, list[AsyncTask]]) -> list[Task]:
         return [Task(self, task) for task in self.call(work)]
+
+
+async def _enter(block: AbstractAsyncContextManager[SessionOut]) -> SessionOut:
+    return await block.__aenter__()
+
+
+async def _leave(block: AbstractAsyncContextManager[SessionOut]) -> None:
+    await block.__aexit__(None, None, None)
 
 
 async def _next(events: AsyncGenerator[EventOut, None]) -> EventOut:

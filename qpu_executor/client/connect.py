@@ -19,6 +19,7 @@ from qpu_executor.client.credentials import credentials_of
 from qpu_executor.errors import ConfigError, QpuExecutorError
 
 VARIABLE = "QPU_MANAGER"
+SESSION_VARIABLE = "QPU_SESSION"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,8 @@ def connect(
 ) -> Client:
     """A client of `manager`: a URL, else $QPU_MANAGER, else an embedded manager.
 
-    `session`: id of the session that submissions belong to. `wait_s`: how long an
+    `session`: id of the session that submissions belong to; None: $QPU_SESSION, where the
+    manager is that of $QPU_MANAGER. `wait_s`: how long an
     unreachable manager is waited for in all (nothing runs twice meanwhile).
     `directory`: where an embedded manager keeps its store and its log; all
     connections of a process with the same directory share one manager.
@@ -52,7 +54,7 @@ def connect(
     found = _find(manager, wait_s, directory, site)
     client = Client(
         found.address,
-        session=session,
+        session=_session(session, manager),
         wait_s=wait_s,
         credentials=credentials_of(os.environ),
         ended=found.ended,
@@ -72,13 +74,21 @@ async def aconnect(
     found = await asyncio.to_thread(_find, manager, wait_s, directory)
     client = AsyncClient(
         found.address,
-        session=session,
+        session=_session(session, manager),
         wait_s=wait_s,
         credentials=credentials_of(os.environ),
         ended=found.ended,
         on_close=found.release,
     )
     return await client.start()
+
+
+def _session(session: str | None, manager: str | None) -> str | None:
+    """The one that is named, else $QPU_SESSION, which belongs to the manager of $QPU_MANAGER."""
+    environ = os.environ
+    if session is not None or (manager is not None and manager != environ.get(VARIABLE)):
+        return session
+    return environ.get(SESSION_VARIABLE) or None if environ.get(VARIABLE) else None
 
 
 def _find(

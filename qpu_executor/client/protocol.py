@@ -14,11 +14,12 @@ from urllib.parse import quote, urlencode
 
 from pydantic import BaseModel
 
+from qpu_executor.model.sessions import TaskFate
 from qpu_executor.model.states import TaskState
 from qpu_executor.programs.program import Program
 from qpu_executor.wire.policy import DrainRequest, SettleRequest, WindowRequest
 from qpu_executor.wire.retention import PruneRequest
-from qpu_executor.wire.sessions import KeepWarmRequest, SessionRequest
+from qpu_executor.wire.sessions import CloseRequest, KeepWarmRequest, SessionRequest
 from qpu_executor.wire.tasks import ProgramIn, SubmitRequest, TaskIds, TaskRequest
 from qpu_executor.wire.tokens import TokenRequest
 
@@ -270,9 +271,15 @@ def session(session_id: str) -> ApiRequest:
     return _get(f"/v1/sessions/{quote(session_id, safe='')}")
 
 
-def close_session(session_id: str) -> ApiRequest:
-    """Close a session -> SessionOut."""
-    return ApiRequest("POST", f"/v1/sessions/{quote(session_id, safe='')}/close")
+def heartbeat(session_id: str) -> ApiRequest:
+    """Renew a session -> HeartbeatOut."""
+    return ApiRequest("POST", f"/v1/sessions/{quote(session_id, safe='')}/heartbeat")
+
+
+def close_session(session_id: str, tasks: TaskFate | None = None) -> ApiRequest:
+    """Close a session -> SessionOut. `tasks`: what becomes of them; None: not said."""
+    path = f"/v1/sessions/{quote(session_id, safe='')}/close"
+    return ApiRequest("POST", path) if tasks is None else _post(path, CloseRequest(tasks=tasks))
 
 
 def cancel_session(session_id: str) -> ApiRequest:

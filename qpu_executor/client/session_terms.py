@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Literal, TypeVar, cast
 
 from pydantic import ValidationError
 
 from qpu_executor.client.problems import refusal_of
-from qpu_executor.model.sessions import WorkShape
-from qpu_executor.slurm import allocation_left_s
-from qpu_executor.wire.sessions import KeepWarmRequest, SessionRequest
+from qpu_executor.model.sessions import SlurmJob, TaskFate, WorkShape
+from qpu_executor.slurm import allocation_left_s, this_job
+from qpu_executor.wire.sessions import KeepWarmRequest, SessionRequest, SlurmJobIn
 
 Body = TypeVar("Body")
+
+SessionKind = Literal["run", "slurm", "interactive"]
+"""What a session is of: a workflow run, a Slurm job, a person."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,11 @@ class SessionTerms:
     policy may use.
 
     `job_class`: of its tasks that name none.
+    `leased`: the client renews the session while it lives, and its tasks pause when nobody
+    does; `lease_s`: after less time than the site says. `idle_s`, `lifetime_s`: it ends after
+    so long without a task, and in any case. `on_close`, `on_lost`: what then becomes of its
+    tasks, where the site's default isn't right: "finish", "hold" or "cancel". `slurm`: the
+    job that it belongs to.
 
     `linger_s`: keep the QPU for so long after each task; `run_s`: keep others out from now
     on for so long. One of them at most, within the site's bounds, and charged. `qpu`: which
@@ -44,17 +52,33 @@ class SessionTerms:
     linger_s: float | None = None
     run_s: float | None = None
     qpu: str | None = None
+    leased: bool = False
+    lease_s: float | None = None
+    idle_s: float | None = None
+    lifetime_s: float | None = None
+    on_close: TaskFate | Literal["finish", "hold", "cancel"] | None = None
+    on_lost: TaskFate | Literal["finish", "hold", "cancel"] | None = None
+    slurm: SlurmJob | None = None
+
+    def without_lease(self) -> SessionTerms:
+        """The same for a manager that knows no leases."""
+        nothing = SessionTerms()
+        names = ("leased", "lease_s", "idle_s", "lifetime_s", "on_close", "on_lost", "slurm")
+        return replace(self, **{name: getattr(nothing, name) for name in names})
 
 
 NO_TERMS = SessionTerms()
 
 
 def within_allocation(terms: SessionTerms | None = None) -> SessionTerms:
-    """The terms, ending with the Slurm allocation of this process unless they name an end.
+    """The terms, for the Slurm job of this process if it is in one.
 
-    Raises ConfigError where that allocation is over.
+    They end with its allocation unless they name an end. Raises ConfigError where that
+    allocation is over.
     """
     found = terms or NO_TERMS
+    if found.slurm is None:
+        found = replace(found, slurm=this_job())
     if found.ends_at is not None or found.ends_in_s is not None:
         return found
     return replace(found, ends_in_s=allocation_left_s())
@@ -78,6 +102,13 @@ def session_request(
             think_s=terms.think_s,
             job_class=terms.job_class,
             keep_warm=keep,
+            leased=terms.leased,
+            lease_s=terms.lease_s,
+            idle_s=terms.idle_s,
+            lifetime_s=terms.lifetime_s,
+            on_close=cast(TaskFate | None, terms.on_close),
+            on_lost=cast(TaskFate | None, terms.on_lost),
+            slurm=None if terms.slurm is None else SlurmJobIn(**asdict(terms.slurm)),
         )
     )
 

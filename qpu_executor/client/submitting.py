@@ -41,8 +41,8 @@ class Submissions:
     """Gathers orders and sends them. `session`: for orders that name none."""
 
     def __init__(self, channel: Channel, session: str | None) -> None:
+        self.session = session
         self._channel = channel
-        self._session = session
         self._pending: deque[_Pending] = deque()
         self._senders: set[asyncio.Task[None]] = set()
         self._flush_due = False
@@ -53,7 +53,7 @@ class Submissions:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Accepted] = loop.create_future()
         try:
-            request = to_request(order, self._session)
+            request = to_request(order, self.session)
             if self._closed:
                 raise CallerError("this client is closed", next_step="connect() again")
         except QpuExecutorError as refused:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -16,10 +17,18 @@ from qpu_executor.dask.quantum_task import QuantumTask
 from qpu_executor.dask.registration import SCHEDULER_PLUGIN
 from qpu_executor.dask.resource import CAPACITY, RESOURCE
 from qpu_executor.dask.worker_plugin import WORKER_PLUGIN, QPUWorkerPlugin
+from qpu_executor.errors import QpuExecutorError
+
+logger = logging.getLogger(__name__)
+
+RENEWING_WAIT_S = 5.0
+"""The scheduler waits so long for a manager that it needs for a session's lease alone."""
 
 if TYPE_CHECKING:
     from dask.typing import Key
     from distributed import Scheduler
+
+    from qpu_executor.client import AsyncClient
 
 
 class QPUSchedulerPlugin(SchedulerPlugin):
@@ -33,6 +42,7 @@ class QPUSchedulerPlugin(SchedulerPlugin):
     def __init__(self, address: ManagerAddress) -> None:
         self.address = address
         self._orphans = Orphans(address)
+        self._renewing: AsyncClient | None = None
 
     async def start(self, scheduler: Scheduler) -> None:
         """Put the worker's side on all workers, those to come included.
@@ -53,6 +63,7 @@ class QPUSchedulerPlugin(SchedulerPlugin):
         for worker in list(scheduler.workers):
             self.add_worker(scheduler, worker)
             internals.start_stuck_tasks(scheduler, scheduler.workers[worker])
+        await self._renew_session()
 
     def add_worker(self, scheduler: Scheduler, worker: str) -> None:
         """A worker joined; its own side counts the resource before it takes any task."""
@@ -77,3 +88,21 @@ class QPUSchedulerPlugin(SchedulerPlugin):
     async def before_close(self) -> None:
         """The scheduler ends: so do the tasks that nobody will ask for."""
         await self._orphans.close()
+        renewing, self._renewing = self._renewing, None
+        if renewing is not None:
+            await renewing.close()
+
+    async def _renew_session(self) -> None:
+        """Renew the session's lease, if it has one, while the cluster lives."""
+        if self.address.session is None or self._renewing is not None:
+            return
+        client = None
+        try:
+            client = await self.address.open(wait_s=RENEWING_WAIT_S)
+            await client.keep_session(self.address.session)
+        except QpuExecutorError as error:
+            logger.warning("the scheduler doesn't renew the tasks' session: %s", error)
+            if client is not None:
+                await client.close()
+            return
+        self._renewing = client

@@ -66,6 +66,15 @@ class TaskReleaseAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskRebound:
+    """A task belongs to another session from now on, which has another end (None: none)."""
+
+    task_id: int
+    session_id: str
+    session_ends_at: Instant | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ChunkStarted:
     """The QPU has accepted a chunk."""
 
@@ -246,6 +255,7 @@ Event = (
     | TaskCancelAsked
     | TaskHoldAsked
     | TaskReleaseAsked
+    | TaskRebound
     | ChunkStarted
     | ChunkFinished
     | ChunkStopped

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -104,8 +105,10 @@ class QPUExecutor(ParslExecutor, RepresentationMixin):
             if session is None:
                 name = f"parsl {self.run_id}"
                 key = f"parsl:{self.run_id}:{self.label}"
-                terms = within_allocation(self.terms)
+                terms = replace(within_allocation(self.terms), leased=True)
                 session = client.open_session(name, key=key, terms=terms).id
+            else:
+                client.keep_session(session)
         except BaseException:
             client.close()
             raise

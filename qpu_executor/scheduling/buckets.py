@@ -11,7 +11,7 @@ from heapq import heapify, heappop
 
 from qpu_executor.errors import InternalError
 from qpu_executor.model.states import OnRecalibration, TaskState
-from qpu_executor.model.values import JobClass, TaskSpec
+from qpu_executor.model.values import Instant, JobClass, TaskSpec
 from qpu_executor.scheduling.fair_share import UsageLedger
 from qpu_executor.scheduling.state import (
     Bucket,
@@ -77,6 +77,15 @@ class Buckets:
         )
         self._tasks[spec.task_id] = task
         return task
+
+    def rebind(self, task: Task, session_id: str | None, session_ends_at: Instant | None) -> None:
+        """Move a task that waits in no heap to the bucket of another session."""
+        before = task.bucket
+        needs = before.needs._replace(session_id=session_id, session_ends_at=session_ends_at)
+        bucket = self._bucket(before.job_class, before.account, before.owner, needs)
+        bucket.live += 1
+        self._leave(before)
+        task.bucket = bucket
 
     def forget(self, task: Task) -> bool:
         """Drop a task that has ended. True: it was its bucket's last, and that is gone too."""

@@ -26,12 +26,16 @@ class Gates:
         clock = task.clock
         if clock is None:
             return
-        if clock.timing.session_ends_at is not None:
-            self._agenda.add(clock.timing.session_ends_at, task.task_id)
+        self.watch_end(task)
         for dependency in clock.timing.depends_on:
             if dependency.task_id in self._tasks and dependency.task_id != task.task_id:
                 clock.unmet.add(dependency.task_id)
                 self._waiters.setdefault(dependency.task_id, {})[task.task_id] = None
+
+    def watch_end(self, task: Task) -> None:
+        """Look at a task when its session's allocation ends, if that is known."""
+        if task.clock is not None and task.clock.timing.session_ends_at is not None:
+            self._agenda.add(task.clock.timing.session_ends_at, task.task_id)
 
     def keeps(self, task: Task, now: Instant) -> bool:
         """True if a queued task has to wait for an instant or a task; it is deferred then."""

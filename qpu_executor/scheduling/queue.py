@@ -68,6 +68,21 @@ class Queue:
         if self._buckets.move(task, qpus):
             self._trim_all()
 
+    def rebind(
+        self, task: Task, session_id: str | None, session_ends_at: Instant | None, now: Instant
+    ) -> None:
+        """Let a task belong to another session; one that waits keeps its place."""
+        entry, waits = task.entry, task.state is TaskState.QUEUED and task.entry is not None
+        if waits:
+            task.entry = None
+            self.pull(task, now)
+        self._buckets.rebind(task, session_id, session_ends_at)
+        for qpu, index in self._indexes.items():
+            index.rebuild(self._heads(qpu))  # an entry is in one bucket only, stale ones included
+        if waits and entry is not None:
+            task.entry = (*entry[:-1], task.task_id)  # a new one: the old heap may hold the first
+            self.push(task, now)
+
     def rank(self, task: Task, now: Instant) -> None:
         """Freeze the key of a task that becomes ready now."""
         again = task.ready_at != 0

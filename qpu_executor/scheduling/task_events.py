@@ -1,24 +1,27 @@
-"""What is asked of tasks: a new one, cancel, hold, release, stop."""
+"""What is asked of tasks: a new one, cancel, hold, release, stop, another session."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from qpu_executor.model.events import (
     StoppingRuleMet,
     TaskCancelAsked,
     TaskHoldAsked,
+    TaskRebound,
     TaskReleaseAsked,
     TaskStopAsked,
     TaskSubmitted,
 )
 from qpu_executor.model.states import TaskState
-from qpu_executor.model.timing import Instant
+from qpu_executor.model.timing import Instant, Timing
 from qpu_executor.scheduling.admission import Limits
 from qpu_executor.scheduling.gates import Gates
 from qpu_executor.scheduling.metering import Meter
 from qpu_executor.scheduling.placement import Placement
 from qpu_executor.scheduling.queue import Queue
 from qpu_executor.scheduling.recorder import Recorder
-from qpu_executor.scheduling.state import CoreState
+from qpu_executor.scheduling.state import CoreState, TaskClock
 
 
 class TaskEvents:
@@ -84,6 +87,20 @@ class TaskEvents:
         task.hold_asked = False
         if task.state is TaskState.HELD:
             self._placement.make_ready(task, now)
+
+    def rebound(self, event: TaskRebound, now: Instant) -> None:
+        """The task belongs to another session, and its time ends with that one's."""
+        task = self._state.tasks.get(event.task_id)
+        if task is None:
+            return
+        if task.clock is None and event.session_ends_at is not None:
+            task.clock = TaskClock(Timing())
+        if task.clock is not None:
+            timing = task.clock.timing
+            task.clock.timing = replace(timing, session_ends_at=event.session_ends_at)
+            self._gates.watch_end(task)
+        self._queue.rebind(task, event.session_id, event.session_ends_at, now)
+        self._placement.fill(task.bucket.needs.qpus, now)
 
     def stopping_rule_met(self, event: StoppingRuleMet, now: Instant) -> None:
         """The task ends at once, or with the chunk that it has out (whose shots count)."""

@@ -43,6 +43,7 @@ from qpu_executor.settings.security import (
     TlsSettings,
     named_or_settled,
 )
+from qpu_executor.settings.sessions import SessionSettings
 from qpu_executor.settings.store import StoreSettings, check_store, path_or_settings
 
 
@@ -90,6 +91,7 @@ class SiteSettings(Part):
     charging: ChargingSettings = ChargingSettings()
     privacy: Privacy = Privacy.ANONYMOUS
     retention: RetentionSettings = RetentionSettings()
+    sessions: SessionSettings = SessionSettings()
     default_class: str
     job_classes: dict[Name, JobClassSettings] = Field(min_length=1)
     qpus: dict[Name, QpuSettings] = Field(min_length=1)

@@ -9,7 +9,7 @@ how the core decides.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from qpu_executor.model.events import (
@@ -20,9 +20,11 @@ from qpu_executor.model.events import (
     QpuReported,
     StoppingRuleMet,
     TaskCancelAsked,
+    TaskRebound,
     TaskSubmitted,
 )
 from qpu_executor.model.states import ChunkState, DependencyKind, QpuState, TaskState
+from qpu_executor.model.timing import Timing
 from qpu_executor.model.values import ChunkId, Instant, TaskSpec
 from qpu_executor.scheduling.commands import (
     Command,
@@ -101,6 +103,8 @@ class CoreDriver:
         self.events += 1
         if isinstance(event, TaskSubmitted):
             self.tasks[event.task.task_id] = TaskBook(event.task)
+        elif isinstance(event, TaskRebound) and event.task_id in self.tasks:
+            self._rebind(event)
         elif isinstance(event, QpuRegistered):
             self.slots[event.qpu.name] = event.qpu.slots
             self._report(event.qpu.name, event.qpu.state)
@@ -120,6 +124,11 @@ class CoreDriver:
             self._apply(command)
         self._compare()
         return commands
+
+    def _rebind(self, event: TaskRebound) -> None:
+        book = self.tasks[event.task_id]
+        timing = replace(book.spec.timing or Timing(), session_ends_at=event.session_ends_at)
+        book.spec = replace(book.spec, session_id=event.session_id, timing=timing)
 
     def _report(self, qpu: str, state: QpuState) -> None:
         if state is QpuState.UP:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
-from qpu_executor.model.sessions import WorkShape
+from qpu_executor.model.sessions import TaskFate, WorkShape
 from qpu_executor.wire.tasks import USER_NAME, Answer, Request
 
 LONGEST_S = 366 * 86_400.0
@@ -52,6 +52,23 @@ class SessionHintsFields(Request):
     )
 
 
+class SlurmJobIn(Request):
+    """A Slurm job in one incarnation: of each there is one session of kind `slurm`."""
+
+    cluster: str = Field(min_length=1, max_length=200, description="SLURM_CLUSTER_NAME")
+    job_id: int = Field(
+        ge=1,
+        le=2**32,
+        description="SLURM_JOB_ID; of a heterogeneous job, that of its first component",
+    )
+    restart_count: int = Field(
+        default=0, ge=0, le=2**31, description="SLURM_RESTART_COUNT: a requeued job's is higher"
+    )
+    array_job_id: int | None = Field(default=None, ge=1, le=2**32)
+    array_task_id: int | None = Field(default=None, ge=0, le=2**32)
+    het_size: int | None = Field(default=None, ge=1, le=10_000, description="its components")
+
+
 class SessionRequest(SessionHintsFields):
     """Open a session: the tie between tasks and one workflow run (or Slurm job)."""
 
@@ -78,6 +95,49 @@ class SessionRequest(SessionHintsFields):
         pattern=USER_NAME,
         description="whose it is, where a service (a Slurm prolog, say) opens it for them",
     )
+    uid: int | None = Field(
+        default=None, ge=0, le=2**32, description="the user's, where a service says so"
+    )
+    slurm: SlurmJobIn | None = Field(default=None, description="the job that it belongs to")
+    leased: bool = Field(
+        default=False,
+        description="somebody renews it (`heartbeat`); it is lost, and its tasks pause, when "
+        "nobody does for as long as the site says",
+    )
+    lease_s: Seconds | None = Field(
+        default=None, gt=0, description="the same after fewer real seconds than the site says"
+    )
+    idle_s: Seconds | None = Field(
+        default=None, gt=0, description="it ends after so long without a task; less than the site's"
+    )
+    lifetime_s: Seconds | None = Field(
+        default=None, gt=0, description="it ends after so long; less than the site's"
+    )
+    on_close: TaskFate | None = Field(
+        default=None, description="its tasks when it is closed; null: as the site says"
+    )
+    on_lost: TaskFate | None = Field(
+        default=None, description="its tasks when it is lost; null: as the site says"
+    )
+
+
+class CloseRequest(Request):
+    """Close a session."""
+
+    tasks: TaskFate | None = Field(
+        default=None, description="what becomes of its tasks; null: as the session or the site says"
+    )
+
+
+class SlurmJobOut(Answer):
+    """The Slurm job, in one incarnation, that a session belongs to."""
+
+    cluster: str
+    job_id: int
+    restart_count: int = 0
+    array_job_id: int | None = None
+    array_task_id: int | None = None
+    het_size: int | None = None
 
 
 class HoldOut(Answer):
@@ -90,8 +150,26 @@ class HoldOut(Answer):
     kept: bool
 
 
+SessionState = Literal["open", "lost", "closed"]
+
+
+class HeartbeatOut(Answer):
+    """A session that was renewed. `released`: its tasks that go on, where it had been lost."""
+
+    id: str
+    state: SessionState
+    lease_s: float | None = Field(description="real seconds; null: it needs no renewing")
+    lease_left_s: float | None = None
+    was_lost: bool = False
+    released: list[int] = Field(default_factory=list)
+
+
 class SessionOut(Answer):
-    """A session. `live_tasks`: those that haven't ended."""
+    """A session. `live_tasks`: those that haven't ended.
+
+    `tasks`, `shots` (those that count), `qpu_s` and `charged_s` are counted from its tasks
+    and their chunks whenever somebody asks.
+    """
 
     id: str
     name: str
@@ -107,6 +185,21 @@ class SessionOut(Answer):
     think_s: float | None = None
     job_class: str | None = None
     holds: list[HoldOut] = Field(default_factory=list)
+    state: SessionState | None = None
+    uid: int | None = None
+    slurm: SlurmJobOut | None = None
+    lease_s: float | None = Field(default=None, description="real seconds; null: it has no lease")
+    lease_left_s: float | None = None
+    idle_s: float | None = None
+    expires_at: datetime | None = Field(default=None, description="when it ends in any case")
+    on_close: TaskFate | None = Field(default=None, description="null: as the site says")
+    on_lost: TaskFate | None = Field(default=None, description="null: as the site says")
+    lost_at: datetime | None = None
+    closed_because: str = Field(default="", description="why it ended by itself, if it did")
+    tasks: int | None = None
+    shots: int | None = None
+    qpu_s: float | None = Field(default=None, description="device-seconds, set-up included")
+    charged_s: float | None = None
 
 
 class SessionList(Answer):

@@ -30,6 +30,9 @@ class HealthOut(Answer):
     cursor: int = Field(description="number of the newest journal entry")
     now: datetime
     versions: dict[str, str] = Field(default_factory=dict)
+    session_leases: bool = Field(
+        default=False, description="sessions may have leases and name their Slurm jobs"
+    )
     host_now: datetime | None = Field(
         default=None, description="the clock of the manager's host; `now` may run faster"
     )

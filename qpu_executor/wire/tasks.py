@@ -207,6 +207,9 @@ class TaskOut(Answer):
     name: str
     state: TaskState
     reason: str | None = Field(default=None, description="why it waits, where it does")
+    held_because: str | None = Field(
+        default=None, description="what its session has to do with its being held"
+    )
     error: str | None = None
     error_code: str | None = None
     permanent: bool = Field(default=False, description="the same request can't succeed")

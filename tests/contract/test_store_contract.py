@@ -41,10 +41,12 @@ from qpu_executor.manager.store.records import (
     DropWindow,
     ExpireTask,
     JournalRow,
+    MarkSession,
     ProgramRow,
     PutWindow,
     RevokeToken,
     SessionRow,
+    SessionTotals,
     TaskFilter,
     TaskRow,
     TokenRow,
@@ -56,6 +58,7 @@ from qpu_executor.manager.store.records import (
 from qpu_executor.manager.store.sql import SqlStore
 from qpu_executor.manager.store.wishes import Wishes
 from qpu_executor.model.needs import QpuNeeds
+from qpu_executor.model.sessions import SlurmJob, TaskFate
 from qpu_executor.model.states import ChunkState, DependencyKind, OnRecalibration, TaskState
 from qpu_executor.model.stopping import StopRule
 from qpu_executor.model.timing import Dependency
@@ -590,6 +593,94 @@ async def test_a_session_is_closed_once(store: Store) -> None:
     await store.apply([AddSession(a_session("s")), CloseSession("s", 30)])
     await store.apply([CloseSession("s", 40)])
     assert await store.session("s") == a_session("s", closed_at=30)
+
+
+async def test_a_session_says_why_it_was_closed_and_that_it_is_lost(store: Store) -> None:
+    await store.apply([AddSession(a_session("s")), MarkSession("s", 20)])
+    assert await store.session("s") == a_session("s", lost_at=20)
+    await store.apply([MarkSession("s", None), CloseSession("s", 30, "idle")])
+    await store.apply([CloseSession("s", 40, "again")])
+    assert await store.session("s") == a_session("s", closed_at=30, closed_because="idle")
+    with pytest.raises(StoreError):
+        await store.apply([MarkSession("none", 20)])
+
+
+async def test_everything_that_a_session_says_is_stored(store: Store) -> None:
+    said = {
+        "uid": 1000,
+        "slurm": SlurmJob("c", 7, 2, array_job_id=5, array_task_id=0, het_size=3),
+        "lease_s": 60.5,
+        "idle_s": 100.0,
+        "expires_at": 99,
+        "on_close": TaskFate.CANCEL,
+        "on_lost": TaskFate.FINISH,
+    }
+    await store.apply([AddSession(a_session("s", **said))])
+    assert await store.session("s") == a_session("s", **said)
+    assert (await store.load()).open_sessions == (a_session("s", **said),)
+
+
+async def test_a_closed_sessions_key_passes_to_the_next_even_within_a_transaction(
+    store: Store,
+) -> None:
+    one, two, three = (a_session(id_, key="k") for id_ in ("one", "two", "three"))
+    await store.apply([AddSession(one), CloseSession("one", 30), AddSession(two)])
+    assert await store.session_by_key("ann", "k") == two
+    await store.apply([CloseSession("two", 40)])
+    assert await store.session_by_key("ann", "k") == replace(two, closed_at=40)
+    await store.apply([AddSession(three)])
+    assert await store.session_by_key("ann", "k") == three
+    with pytest.raises(StoreError):
+        await store.apply([AddSession(a_session("four", key="k"))])
+
+
+async def test_totals_of_sessions_are_counted_from_their_rows(store: Store) -> None:
+    await store.apply([AddSession(a_session("s")), AddSession(a_session("t"))])
+    await store.apply(
+        [
+            AddTask(a_task(1, session_id="s", submitted_at=50)),
+            AddTask(a_task(2, TaskState.COMPLETED, session_id="s", submitted_at=60, ended_at=70)),
+            AddTask(a_task(3, submitted_at=90)),
+            *(
+                AddChunk(
+                    replace(
+                        a_chunk(task_id, n),
+                        state=ChunkState.FINISHED,
+                        shots_counted=shots,
+                        setup_s=0.5,
+                        device_s=2.0,
+                        charged_s=1.5,
+                        discarded=discarded,
+                    )
+                )
+                for task_id, n, shots, discarded in (
+                    (1, 0, 10, True),
+                    (1, 1, 4, False),
+                    (2, 0, 30, False),
+                    (3, 0, 99, False),
+                )
+            ),
+        ]
+    )
+    assert await store.session_totals(["s", "t", "none"]) == {
+        "s": SessionTotals(tasks=2, shots=34, device_s=7.5, charged_s=4.5, latest_at=70),
+        "t": SessionTotals(),
+        "none": SessionTotals(),
+    }
+
+
+async def test_what_is_asked_of_a_task_by_its_session_is_remembered(store: Store) -> None:
+    await store.apply([AddSession(a_session("s")), AddSession(a_session("t"))])
+    await store.apply([AddTask(a_task(1, session_id="s"))])
+    await store.apply([AskTask(1, hold_asked=True, held_because="lost")])
+    assert await store.task(1) == a_task(1, session_id="s", hold_asked=True, held_because="lost")
+    wishes = Wishes(session_ends_at=77)
+    await store.apply(
+        [AskTask(1, held_because="", hold_asked=False, session_id="t", wishes=wishes)]
+    )
+    assert await store.task(1) == a_task(1, session_id="t", wishes=wishes)
+    await store.apply([AskTask(1, wishes=Wishes())])
+    assert await store.task(1) == a_task(1, session_id="t")
 
 
 async def test_live_tasks_of_a_session_are_those_that_have_not_ended(store: Store) -> None:

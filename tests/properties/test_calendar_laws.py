@@ -29,6 +29,7 @@ from qpu_executor.model.events import (
     StoppingRuleMet,
     TaskCancelAsked,
     TaskHoldAsked,
+    TaskRebound,
     TaskReleaseAsked,
     TaskStopAsked,
     TaskSubmitted,
@@ -260,6 +261,14 @@ class CalendarMachine(RuleBasedStateMachine):
         """Whoever admits a task drops the dependencies on tasks that have ended."""
         state = self.driver.tasks[task_id].state
         return state is not None and not state.final
+
+    @precondition(lambda self: self.driver.tasks)
+    @rule(data=st.data(), in_s=st.sampled_from((None, 20.0, 500.0, 4000.0)))
+    def rebind(self, data: st.DataObject, in_s: float | None) -> None:
+        task_id = data.draw(st.sampled_from(sorted(self.driver.tasks)))
+        ends_at = None if in_s is None else after(self.driver.now, in_s)
+        session_id = data.draw(st.sampled_from(("s-1", "s-2")))
+        self.post(TaskRebound(task_id, session_id, ends_at))
 
     @precondition(lambda self: self.driver.tasks)
     @rule(data=st.data(), what=st.sampled_from((TaskCancelAsked, TaskHoldAsked, TaskReleaseAsked)))

@@ -17,11 +17,13 @@ from qpu_executor.model.events import (
     QpuReported,
     TaskCancelAsked,
     TaskHoldAsked,
+    TaskRebound,
     TaskReleaseAsked,
     TaskSubmitted,
     WokenUp,
 )
 from qpu_executor.model.states import ChunkState, QpuState, TaskState
+from qpu_executor.model.timing import Timing
 from qpu_executor.model.values import ChunkId, JobClass, QpuSpec
 from qpu_executor.scheduling.commands import Command, SaveChunk, SaveTask, StartChunk, StopChunk
 from qpu_executor.scheduling.scheduler import Scheduler
@@ -413,3 +415,37 @@ def test_report_about_a_qpu_that_never_joined_is_an_internal_error() -> None:
 
 def test_next_wakeup_under_priorities_is_never() -> None:
     assert Scheduler().next_wakeup() is None
+
+
+# -- another session ----------------------------------------------------------------------
+
+
+def test_task_of_another_session_keeps_its_place_and_ends_with_that_one(
+    site: CoreDriver,
+) -> None:
+    ends_at = site.now + 40_000_000
+    bound = Timing(session_ends_at=ends_at)
+    site.post(TaskSubmitted(task_spec(1)))
+    site.post(*(TaskSubmitted(task_spec(n, session_id="old", timing=bound)) for n in (2, 3, 4)))
+    site.post(TaskHoldAsked(4))
+    assert site.scheduler.lineup(3) is not None
+    for n in (2, 4):
+        site.post(TaskRebound(n, "new", None))
+    waiting = site.scheduler.waiting(2)
+    assert waiting is not None
+    assert waiting.position == 1, "only what runs goes before it, as before"
+    site.now = ends_at
+    assert moves(site.post(WokenUp())) == [(3, TaskState.FAILED, 0)]
+    assert moves(site.post(TaskReleaseAsked(4))) == [(4, TaskState.QUEUED, 0)]
+    site.post(TaskCancelAsked(1), ChunkStopped(ChunkId(1, 0), 0, 1.0))
+    assert site.tasks[2].state is TaskState.RUNNING
+
+
+def test_running_task_that_gets_an_end_is_stopped_by_it(site: CoreDriver) -> None:
+    site.post(TaskSubmitted(task_spec(1)), ChunkStarted(ChunkId(1, 0)))
+    site.post(TaskRebound(1, "new", site.now + 5_000_000), TaskRebound(9, "new", None))
+    site.now += 5_000_000
+    assert [c.chunk for c in site.post(WokenUp()) if isinstance(c, StopChunk)] == [ChunkId(1, 0)]
+    site.post(ChunkStopped(ChunkId(1, 0), 20, 4.0))
+    assert site.tasks[1].state is TaskState.FAILED
+    assert str(site.tasks[1].error).startswith("SessionEnding")

@@ -150,5 +150,5 @@ def test_pipeline_runs_where_no_qpu_is_kept_warm(caplog: pytest.LogCaptureFixtur
     manager: Any = _Stingy()
     wishes = SessionWishes.model_validate({"think_s": 5, "keep_warm": {"linger_s": 20}})
     assert open_run_session(manager, "n", "k", wishes) == "n:k"
-    assert manager.terms == SessionTerms(think_s=5)
+    assert manager.terms == SessionTerms(think_s=5, leased=True)
     assert "no QPU is kept warm for the run" in caplog.text

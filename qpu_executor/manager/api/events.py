@@ -36,6 +36,7 @@ async def events(
     last_event_id: Annotated[int | None, Header(ge=0)] = None,
 ) -> StreamingResponse:
     """The caller's task events after a journal number (default: from now on)."""
+    asked.manager.sessions.heard(session, asked.caller)
     start = after if after is not None else last_event_id
     cursor = asked.manager.broadcast.newest if start is None else start
     return StreamingResponse(

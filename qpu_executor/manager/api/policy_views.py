@@ -64,7 +64,7 @@ def _detail(task: TaskOut, waiting: Waiting | None, line: Lineup | None) -> str:
     if waiting.detail:
         return waiting.detail
     if waiting.reason is WaitReason.JOB_HELD:
-        return "it is held until it is released"
+        return task.held_because or "it is held until it is released"
     if waiting.reason is WaitReason.RESOURCES:
         return "it is next in line; the QPU is busy"
     if waiting.reason is WaitReason.BEGIN_TIME and waiting.until is not None:

@@ -1,8 +1,8 @@
-"""Routes about sessions: what they say, what they ask, and what they keep."""
+"""Routes about sessions: what they say, ask and keep, and who renews them."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from fastapi import APIRouter
 
@@ -13,15 +13,19 @@ from qpu_executor.manager.auth.caller import Caller, Role
 from qpu_executor.manager.service.keeping_warm import KeepWarm
 from qpu_executor.manager.service.operations import Operations
 from qpu_executor.manager.service.sessions import NewSession
-from qpu_executor.manager.store.records import SessionRow
-from qpu_executor.model.sessions import SessionHints
+from qpu_executor.manager.store.records import SessionRow, SessionTotals
+from qpu_executor.model.sessions import SessionHints, SlurmJob
 from qpu_executor.scheduling.warm_hold import WarmHold
 from qpu_executor.wire.sessions import (
+    CloseRequest,
+    HeartbeatOut,
     HoldOut,
     KeepWarmRequest,
     SessionList,
     SessionOut,
     SessionRequest,
+    SessionState,
+    SlurmJobOut,
 )
 from qpu_executor.wire.tasks import Problem, TaskList
 
@@ -47,16 +51,26 @@ async def open_session(asked: Asked, body: SessionRequest) -> SessionOut:
         hints=SessionHints(body.shape, body.expected_tasks, body.think_s),
         job_class=body.job_class,
         keep_warm=None if body.keep_warm is None else _wish(body.keep_warm),
+        leased=body.leased,
+        lease_s=body.lease_s,
+        idle_s=body.idle_s,
+        lifetime_s=body.lifetime_s,
+        on_close=body.on_close,
+        on_lost=body.on_lost,
+        slurm=None if body.slurm is None else SlurmJob(**body.slurm.model_dump()),
+        uid=body.uid if asked.caller.has(Role.SERVICE) else None,
     )
     caller = asked.caller if body.user is None else _for_user(asked.caller, body.user)
-    return session_out(asked, await asked.manager.sessions.open(caller, wanted, by=asked.caller))
+    found = await asked.manager.sessions.open(caller, wanted, by=asked.caller)
+    return await session_out(asked, found)
 
 
 @router.get("/sessions")
 async def sessions(asked: Asked) -> SessionList:
     """The caller's sessions, newest first."""
     rows = await asked.manager.store.sessions(asked.caller.name)
-    return SessionList(sessions=[session_out(asked, row) for row in rows])
+    totals = await asked.manager.store.session_totals([row.id for row in rows])
+    return SessionList(sessions=[_session_out(asked, row, totals[row.id]) for row in rows])
 
 
 @router.get("/sessions/{session_id}")
@@ -64,21 +78,42 @@ async def session(asked: Asked, session_id: str) -> SessionOut:
     """One session. Operators see anybody's."""
     found = asked.manager.sessions
     if asked.caller.has(Role.OPERATOR) and (row := await found.find(session_id)) is not None:
-        return session_out(asked, row)
-    return session_out(asked, await found.get(session_id, asked.caller))
+        return await session_out(asked, row)
+    return await session_out(asked, await found.get(session_id, asked.caller))
+
+
+@router.post("/sessions/{session_id}/heartbeat")
+async def heartbeat(asked: Asked, session_id: str) -> HeartbeatOut:
+    """Renew a session's lease. One that was lost is found again: what that held goes on.
+
+    Services may do that to anybody's. Every other use of a session renews it as well.
+    """
+    found = asked.manager.sessions
+    renewal = await found.heartbeat(session_id, await _owner_of(asked, session_id))
+    row = renewal.session
+    return HeartbeatOut(
+        id=row.id,
+        state=_state(row),
+        lease_s=_real_s(asked, row.lease_s),
+        lease_left_s=found.watch.lease_left_s(row),
+        was_lost=renewal.was_lost,
+        released=list(renewal.released),
+    )
 
 
 @router.post("/sessions/{session_id}/close")
-async def close_session(asked: Asked, session_id: str) -> SessionOut:
-    """Close a session and give back what it keeps. Its tasks go on; new ones are refused.
+async def close_session(
+    asked: Asked, session_id: str, body: CloseRequest | None = None
+) -> SessionOut:
+    """Close a session and give back what it keeps; new tasks are refused.
 
-    Services may do that to anybody's.
+    Its tasks go on, are held or are cancelled: as the request says, or else the session, or
+    else the site. Services may do that to anybody's.
     """
-    caller = asked.caller
-    if caller.has(Role.SERVICE) and (found := await asked.manager.sessions.find(session_id)):
-        caller = replace(caller, name=found.owner)
-    row = await asked.manager.sessions.close(session_id, caller, by=asked.caller)
-    return session_out(asked, row)
+    caller = await _owner_of(asked, session_id)
+    fate = None if body is None else body.tasks
+    row = await asked.manager.sessions.close(session_id, caller, by=asked.caller, fate=fate)
+    return await session_out(asked, row)
 
 
 @router.post("/sessions/{session_id}/cancel")
@@ -97,7 +132,7 @@ async def keep_warm(asked: Asked, session_id: str, body: KeepWarmRequest) -> Ses
     found = asked.manager.sessions
     row = await found.usable(session_id, asked.caller)
     await found.holds.ask(row, _wish(body))
-    return session_out(asked, row)
+    return await session_out(asked, row)
 
 
 @router.delete("/sessions/{session_id}/hold")
@@ -105,17 +140,22 @@ async def give_back(asked: Asked, session_id: str) -> SessionOut:
     """Keep nothing for a session any more; operators may do that to anybody's."""
     if asked.caller.has(Role.OPERATOR):
         row = await Operations(asked.manager, asked.caller).give_back(session_id)
-        return session_out(asked, row)
+        return await session_out(asked, row)
     row = await asked.manager.sessions.get(session_id, asked.caller)
     await asked.manager.sessions.holds.give_back(row)
-    return session_out(asked, row)
+    return await session_out(asked, row)
 
 
 # -- below: no routes -----------------------------------------------------------
 
 
-def session_out(asked: Context, row: SessionRow) -> SessionOut:
-    """A session, with its live tasks and what it is granted now."""
+async def session_out(asked: Context, row: SessionRow) -> SessionOut:
+    """A session, with its tasks so far and what it is granted now."""
+    totals = await asked.manager.store.session_totals([row.id])
+    return _session_out(asked, row, totals[row.id])
+
+
+def _session_out(asked: Context, row: SessionRow, totals: SessionTotals) -> SessionOut:
     found = asked.manager.sessions
     return SessionOut(
         id=row.id,
@@ -132,7 +172,41 @@ def session_out(asked: Context, row: SessionRow) -> SessionOut:
         think_s=row.hints.think_s,
         job_class=row.job_class,
         holds=[_hold_out(qpu, hold) for qpu, hold in found.holds.of(row.id)],
+        state=_state(row),
+        uid=row.uid,
+        slurm=None if row.slurm is None else SlurmJobOut(**asdict(row.slurm)),
+        lease_s=_real_s(asked, row.lease_s),
+        lease_left_s=found.watch.lease_left_s(row),
+        idle_s=row.idle_s,
+        expires_at=optional_moment(row.expires_at),
+        on_close=row.on_close,
+        on_lost=row.on_lost,
+        lost_at=optional_moment(row.lost_at),
+        closed_because=row.closed_because,
+        tasks=totals.tasks,
+        shots=totals.shots,
+        qpu_s=totals.device_s,
+        charged_s=totals.charged_s,
     )
+
+
+def _state(row: SessionRow) -> SessionState:
+    if row.closed_at is not None:
+        return "closed"
+    return "open" if row.lost_at is None else "lost"
+
+
+def _real_s(asked: Context, clock_s: float | None) -> float | None:
+    """Leases are real time, whatever the scale of the manager's clock."""
+    return None if clock_s is None else clock_s / asked.manager.sessions.rules.time_scale
+
+
+async def _owner_of(asked: Context, session_id: str) -> Caller:
+    """Who is asking, or whose session it is where a service asks."""
+    caller = asked.caller
+    if caller.has(Role.SERVICE) and (found := await asked.manager.sessions.find(session_id)):
+        return replace(caller, name=found.owner)
+    return caller
 
 
 def _for_user(service: Caller, user: str) -> Caller:

@@ -43,6 +43,7 @@ async def health(asked: Asked) -> HealthOut:
         now=moment(manager.clock.now()),
         versions=dict(versions()),
         host_now=datetime.now(UTC),
+        session_leases=True,
     )
 
 

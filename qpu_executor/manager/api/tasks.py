@@ -96,6 +96,7 @@ async def tasks(
 ) -> TaskList:
     """The caller's tasks, oldest first."""
     cursor = asked.manager.broadcast.newest
+    asked.manager.sessions.heard(session, asked.caller)
     which = TaskFilter(
         ids=_ids(ids) if ids is not None else None,
         owner=asked.caller.name,

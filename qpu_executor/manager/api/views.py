@@ -57,6 +57,7 @@ def task_out(
         name=row.name,
         state=row.state,
         reason=reason,
+        held_because=row.held_because or None,
         error=row.error,
         error_code=row.error_code,
         permanent=row.permanent,

@@ -11,10 +11,10 @@ from qpu_executor.manager.store.records import AskTask
 from qpu_executor.model.events import TaskCancelAsked, TaskHoldAsked, TaskReleaseAsked
 from qpu_executor.model.values import Instant
 
-_ASKED: dict[str, tuple[Callable[[int], Any], dict[str, bool]]] = {
+_ASKED: dict[str, tuple[Callable[[int], Any], dict[str, Any]]] = {
     "cancel": (TaskCancelAsked, {"cancel_asked": True}),
-    "hold": (TaskHoldAsked, {"hold_asked": True}),
-    "release": (TaskReleaseAsked, {"hold_asked": False}),
+    "hold": (TaskHoldAsked, {"hold_asked": True, "held_because": ""}),
+    "release": (TaskReleaseAsked, {"hold_asked": False, "held_because": ""}),
 }
 """What can be asked of a task: the event, and what a restart has to remember of it."""
 

@@ -25,6 +25,7 @@ from qpu_executor.manager.store.records import (
     ChunkRow,
     DiscardChunks,
     JournalRow,
+    SessionRow,
     TaskRow,
     UpdateChunk,
     UpdateTask,
@@ -95,9 +96,22 @@ class Ledger:
             data=data,
         )
 
-    def record(self, kind: str, data: Mapping[str, object], now: Instant) -> None:
-        """Journal something that is about no task."""
-        self._journal(now, kind, task_id=None, owner=None, session_id=None, data=data)
+    def record(
+        self,
+        kind: str,
+        data: Mapping[str, object],
+        now: Instant,
+        session: SessionRow | None = None,
+    ) -> None:
+        """Journal something that is about no task. `session`: the one that it is about."""
+        self._journal(
+            now,
+            kind,
+            task_id=None,
+            owner=None if session is None else session.owner,
+            session_id=None if session is None else session.id,
+            data=data,
+        )
 
     def carry_out(self, command: Command, outcome: ChunkOutcome | None, now: Instant) -> None:
         """Note everything that a command of the core asks for.
@@ -132,6 +146,9 @@ class Ledger:
             row,
             cancel_asked=row.cancel_asked if asked.cancel_asked is None else asked.cancel_asked,
             hold_asked=row.hold_asked if asked.hold_asked is None else asked.hold_asked,
+            held_because=(row.held_because if asked.held_because is None else asked.held_because),
+            session_id=asked.session_id or row.session_id,
+            wishes=row.wishes if asked.wishes is None else asked.wishes,
         )
         self.changes.append(asked)
 

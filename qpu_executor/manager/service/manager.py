@@ -27,6 +27,7 @@ from qpu_executor.manager.service.orders import Accepted, Admitted, Answer, NewT
 from qpu_executor.manager.service.program_shelf import ProgramShelf
 from qpu_executor.manager.service.recovery import Restored, restore
 from qpu_executor.manager.service.retention import Retention
+from qpu_executor.manager.service.session_rules import SessionRules
 from qpu_executor.manager.service.sessions import Sessions
 from qpu_executor.manager.service.site_policy import SitePolicy
 from qpu_executor.manager.service.site_rules import SiteRules
@@ -69,6 +70,7 @@ class Manager:
         health_every_s: float = 5.0,
         policy: SitePolicy | None = None,
         read_policy: Callable[[], SitePolicy] | None = None,
+        session_rules: SessionRules = SessionRules(),  # noqa: B008 (frozen)
     ) -> None:
         """`policy`: the rules that `scheduler` goes by (None: the core's defaults).
 
@@ -88,6 +90,7 @@ class Manager:
         self._health_every_s = health_every_s
         self._shelf = ProgramShelf(store)
         self.judge = Judge()
+        self._session_rules = session_rules
 
     async def recall(self) -> Clock:
         """Read what is stored and set the clock after it: the fleet is opened with that clock."""
@@ -122,6 +125,7 @@ class Manager:
             holds,
             snapshot.open_sessions,
             lambda: self.admission.rights,
+            self._session_rules,
         )
         self.dispatcher = Dispatcher(self.fleet, self.loop.post, self.clock, self._health_every_s)
         self.windows = WindowCalendar(
@@ -144,6 +148,7 @@ class Manager:
             self.dispatcher.calibrate(command.qpu)
         self.dispatcher.watch_health()
         self.retention.start()
+        self.sessions.watch.start()
 
     async def _fill(self, scheduler: Scheduler, policy: SitePolicy, snapshot: Snapshot) -> Restored:
         """Put everything that is stored, and what was used before, into an empty core."""
@@ -194,6 +199,7 @@ class Manager:
     async def stop(self) -> None:
         """Let go of the devices and end the loop; what was accepted is in the store."""
         await self.retention.close()
+        await self.sessions.watch.close()
         await self.windows.close()
         await self.dispatcher.close()
         await self.loop.stop()
@@ -276,7 +282,7 @@ class Manager:
                 if found is not None:
                     named = adopted(order, self.live.get(found.id, found))
                     if named is not None:
-                        return named
+                        return await self._gone_on(named, order, caller)
                 session = None
                 if order.session_id is not None:
                     session = await self.sessions.usable(order.session_id, caller)
@@ -285,6 +291,20 @@ class Manager:
                 return error
 
         return list(await asyncio.gather(*(one(order) for order in orders)))
+
+    async def _gone_on(self, named: Accepted, order: NewTask, caller: Caller) -> Accepted:
+        """A task that is asked for again goes on, where the end of its session held it."""
+        row, wanted = named.task, order.session_id
+        homeless = row.session_id is not None and not self.sessions.is_open(row.session_id)
+        if row.state.final or not (row.held_because or (homeless and wanted is not None)):
+            return named
+        session = None if wanted is None else await self.sessions.usable(wanted, caller)
+
+        def take_over(ledger: Ledger, now: Instant) -> TaskRow:
+            self.sessions.tasks.take_over(row.id, session, ledger, now)
+            return ledger.row(row.id) or row
+
+        return replace(named, task=await self.loop.run(take_over))
 
     def _add(self, one: Admitted, caller: Caller, ledger: Ledger, now: Instant) -> Answer:
         """Save a task, within a turn of the loop; its key may have been taken meanwhile."""

@@ -1,28 +1,44 @@
 """Sessions: what ties tasks to one workflow run or Slurm job, and what it says of them.
 
 A session may say when its allocation ends, and what its work looks like. No task of it
-that can't end in time is accepted, and none outlives it (`scheduling/expiry.py`).
+that can't end in time is accepted, and none outlives it (`scheduling/expiry.py`). One that
+has a lease is lost when nobody renews it, which pauses its tasks; whoever renews it lets
+them go on. When something of it runs out is watched in `session_watch.py`, what that
+does to its tasks is in `session_tasks.py`.
 """
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from qpu_executor.errors import RequestRefused
-from qpu_executor.manager.auth.caller import Caller
+from qpu_executor.manager.auth.caller import Caller, Role
 from qpu_executor.manager.auth.rights import Rights
 from qpu_executor.manager.service.audit import who_of
 from qpu_executor.manager.service.keeping_warm import KeepWarm, WarmHolds
 from qpu_executor.manager.service.ledger import Ledger
 from qpu_executor.manager.service.loop import DecisionLoop
+from qpu_executor.manager.service.session_rules import SessionRules
+from qpu_executor.manager.service.session_tasks import SessionTasks
+from qpu_executor.manager.service.session_watch import RunsOut, SessionWatch
+from qpu_executor.manager.service.session_words import when_closed, when_ended, when_lost
 from qpu_executor.manager.store.base import Store
-from qpu_executor.manager.store.records import AddSession, CloseSession, SessionRow, TaskRow
+from qpu_executor.manager.store.records import (
+    AddSession,
+    CloseSession,
+    MarkSession,
+    SessionRow,
+    TaskRow,
+)
 from qpu_executor.model.clock import Clock
-from qpu_executor.model.sessions import NO_HINTS, SessionHints
+from qpu_executor.model.sessions import NO_HINTS, SessionHints, SlurmJob, TaskFate
 from qpu_executor.model.timing import after
 from qpu_executor.model.values import Instant
+
+SLURM = "slurm"
+"""The kind of a session that is a Slurm job's own: there is one for each incarnation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +48,9 @@ class NewSession:
     `ends_at`: when its allocation ends; `ends_in_s`: or in how many seconds from now, which
     needs no clock that agrees with ours. `job_class`: of its tasks that name none.
     `keep_warm`: a hold that it asks for at once.
+    `leased`: it is lost unless it is renewed; `lease_s`, `idle_s`, `lifetime_s`: less than
+    the site's; `on_close`, `on_lost`: what then becomes of its tasks. `slurm`, `uid`: the job
+    and the user that it belongs to.
     """
 
     name: str = ""
@@ -43,15 +62,54 @@ class NewSession:
     hints: SessionHints = NO_HINTS
     job_class: str | None = None
     keep_warm: KeepWarm | None = field(default=None)
+    leased: bool = False
+    lease_s: float | None = None
+    idle_s: float | None = None
+    lifetime_s: float | None = None
+    on_close: TaskFate | None = None
+    on_lost: TaskFate | None = None
+    slurm: SlurmJob | None = None
+    uid: int | None = None
 
     def end(self, now: Instant) -> Instant | None:
         """When its allocation ends, if anybody knows."""
         in_s = None if self.ends_in_s is None else after(now, self.ends_in_s)
         return min((at for at in (self.ends_at, in_s) if at is not None), default=None)
 
+    def row(self, owner: Caller, rules: SessionRules, now: Instant) -> SessionRow:
+        """The session. Raises RequestRefused for more than the site's rules grant."""
+        return SessionRow(
+            id=uuid.uuid4().hex,
+            owner=owner.name,
+            account=self.account or owner.name,
+            name=self.name,
+            kind=self.kind,
+            key=self.key,
+            opened_at=now,
+            ends_at=self.end(now),
+            hints=self.hints,
+            job_class=self.job_class,
+            uid=owner.uid if self.uid is None else self.uid,
+            slurm=self.slurm,
+            lease_s=rules.granted_lease_s(self.leased, self.lease_s),
+            idle_s=rules.granted_idle_s(self.idle_s),
+            expires_at=after(now, rules.granted_lifetime_s(self.lifetime_s)),
+            on_close=self.on_close,
+            on_lost=self.on_lost,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """A session that was renewed. `released`: its tasks that go on because it had been lost."""
+
+    session: SessionRow
+    was_lost: bool = False
+    released: tuple[int, ...] = ()
+
 
 class Sessions:
-    """Opens, finds and closes sessions. `live`: rows of tasks that haven't ended.
+    """Opens, finds, renews and ends sessions. `live`: rows of tasks that haven't ended.
 
     `rights`: who may use which class and account, as the site says now.
     """
@@ -65,38 +123,49 @@ class Sessions:
         holds: WarmHolds,
         already_open: Iterable[SessionRow],
         rights: Callable[[], Rights],
+        rules: SessionRules,
     ) -> None:
         self.holds = holds
+        self.rules = rules
+        self.tasks = SessionTasks(loop)
         self._store = store
         self._loop = loop
         self._clock = clock
         self._live = live
         self._rights = rights
         self._open = {session.id: session for session in already_open}
+        self.watch = SessionWatch(clock, rules, self._open, self._run_out)
+
+    # -- opening, renewing, closing -------------------------------------------------
 
     async def open(
         self, caller: Caller, wanted: NewSession, by: Caller | None = None
     ) -> SessionRow:
         """Open a session, or find the open one of this caller with the same key, as it is.
 
-        `by`: who opens it for the caller, if that is somebody else; on record. Such a one
-        vouches for account and class, as a batch scheduler does that has checked them.
+        An incarnation of a Slurm job has one session of its own; that of a requeued job
+        takes the place of the one before. `by`: who opens it for the caller, if that is
+        somebody else; on record. Such a one vouches for account and class, as a batch
+        scheduler does that has checked them.
 
-        Raises RequestRefused for an end that is past, or a hold that the site doesn't grant,
-        and NotAllowed for an account or a class that isn't for the caller.
+        Raises RequestRefused for an end that is past, or what the site doesn't grant, and
+        NotAllowed for an account or a class that isn't for the caller.
         """
-        found = self._of_key(caller, wanted.key)
+        if wanted.kind == SLURM and wanted.slurm is not None:
+            job = wanted.slurm
+            wanted = replace(wanted, key=f"slurm/{job.cluster}/{job.job_id}/{job.restart_count}")
+        found = self._found(caller, wanted)
         if found is not None:
-            return found
+            return await self._back(found)
         vouched = by is not None and by.name != caller.name
         rights = self._rights()
         if wanted.job_class is not None and not vouched:
             rights.refuse_class(caller, wanted.job_class)
         account = wanted.account if vouched else None
-        account = account or rights.account(caller, wanted.account)
+        wanted = replace(wanted, account=account or rights.account(caller, wanted.account))
         now = self._clock.now()
-        ends_at = wanted.end(now)
-        if ends_at is not None and ends_at <= now:
+        session = wanted.row(caller, self.rules, now)
+        if session.ends_at is not None and session.ends_at <= now:
             raise RequestRefused(
                 "the session's allocation has ended already",
                 where="ends_at" if wanted.ends_in_s is None else "ends_in_s",
@@ -104,24 +173,16 @@ class Sessions:
                 next_step="open it in an allocation that has time left",
             )
         wish = wanted.keep_warm
-        qpu = None if wish is None else self.holds.checked(wish, account, None)
+        qpu = None if wish is None else self.holds.checked(wish, session.account, None)
 
-        def add(ledger: Ledger, now: Instant) -> SessionRow:
-            known = self._of_key(caller, wanted.key)
+        def add(ledger: Ledger, now: Instant) -> SessionRow | RequestRefused:
+            known = self._found(caller, wanted)
             if known is not None:
                 return known
-            session = SessionRow(
-                id=uuid.uuid4().hex,
-                owner=caller.name,
-                account=account,
-                name=wanted.name,
-                kind=wanted.kind,
-                key=wanted.key,
-                opened_at=now,
-                ends_at=wanted.end(now),
-                hints=wanted.hints,
-                job_class=wanted.job_class,
-            )
+            refusal = self._make_room(caller, wanted, by, ledger, now)
+            if refusal is not None:
+                return refusal
+            session = wanted.row(caller, self.rules, now)
             self._open[session.id] = session
             ledger.changes.append(AddSession(session))
             _record(ledger, now, "SessionOpenedFor", session, by)
@@ -129,28 +190,56 @@ class Sessions:
                 self.holds.decide(session, wish, qpu, ledger, now)
             return session
 
-        return await self._loop.run(add)
+        answer = await self._loop.run(add)
+        if isinstance(answer, RequestRefused):
+            raise answer
+        self.watch.look_again()
+        return answer
 
-    async def close(self, session_id: str, caller: Caller, by: Caller | None = None) -> SessionRow:
-        """Close a session, and give back what it keeps; its tasks go on. Twice is once."""
+    async def heartbeat(self, session_id: str, caller: Caller) -> Renewal:
+        """Renew a session. Raises RequestRefused for one that has ended."""
+        session = await self.usable(session_id, caller, regain=False)
+        return await self._regain(session)
+
+    async def close(
+        self,
+        session_id: str,
+        caller: Caller,
+        by: Caller | None = None,
+        fate: TaskFate | None = None,
+    ) -> SessionRow:
+        """Close a session, and give back what it keeps. Twice is once.
+
+        `fate`: of its tasks; None: as the session says, or else the site. A Slurm job's own
+        session takes the others of the job with it.
+        """
         session = await self.get(session_id, caller)
 
         def close(ledger: Ledger, now: Instant) -> None:
-            if self._open.pop(session_id, None) is not None:
-                ledger.changes.append(CloseSession(session_id, now))
-                _record(ledger, now, "SessionClosedFor", session, by)
-                self.holds.drop(session, ledger, now)
+            if session_id not in self._open:
+                return
+            _record(ledger, now, "SessionClosedFor", session, by)
+            self._end(session_id, fate or session.on_close, "", ledger, now)
+            for other in self._of_job_of(session):
+                why = "its Slurm job has ended"
+                self._end(other.id, fate or other.on_close, why, ledger, now)
 
         await self._loop.run(close)
         return await self._store.session(session_id) or session
 
+    # -- finding --------------------------------------------------------------------
+
     async def get(self, session_id: str, caller: Caller) -> SessionRow:
-        """One session of the caller. Raises RequestRefused, also for somebody else's."""
+        """One session of the caller, which this renews unless it is lost.
+
+        Raises RequestRefused, also for somebody else's.
+        """
         found = await self.find(session_id)
         if found is None or found.owner != caller.name:
             raise RequestRefused(
                 f"there is no session {session_id!r} of {caller.name}", where="session"
             )
+        self.heard(session_id, caller)
         return found
 
     def owner_of(self, session_id: str) -> str | None:
@@ -162,34 +251,207 @@ class Sessions:
         """One session, whosever it is."""
         return self._open.get(session_id) or await self._store.session(session_id)
 
-    async def usable(self, session_id: str, caller: Caller) -> SessionRow:
-        """A session that takes tasks and holds. Raises RequestRefused for any other."""
+    async def usable(self, session_id: str, caller: Caller, *, regain: bool = True) -> SessionRow:
+        """A session that takes tasks and holds; one that was lost is found again by this.
+
+        Raises RequestRefused for any other.
+        """
         session = await self.get(session_id, caller)
-        named = f"session {session.name or session.id}"
-        if session.closed_at is not None:
-            raise RequestRefused(f"{named} is closed", where="session", next_step="open a new one")
         if session.ends_at is not None and session.ends_at <= self._clock.now():
             raise RequestRefused(
-                f"the allocation of {named} has ended",
+                f"the allocation of {session.named} has ended",
                 where="session",
                 next_step="open a new one in an allocation that has time left",
             )
-        return session
+        if session.closed_at is not None:
+            why = f": {session.closed_because}" if session.closed_because else ""
+            raise RequestRefused(
+                f"{session.named} is closed{why}", where="session", next_step="open a new one"
+            )
+        return await self._back(session) if regain else session
+
+    def heard(self, session_id: str | None, caller: Caller) -> None:
+        """The caller does something with a session: if it is theirs, it lives."""
+        session = self._open.get(session_id or "")
+        if session is not None and session.owner == caller.name:
+            self.watch.heard(session.id)
 
     def hints(self, session_id: str | None) -> SessionHints | None:
         """What an open session said of its work; None if it said nothing."""
         session = self._open.get(session_id or "")
         return None if session is None or not session.hints else session.hints
 
+    def is_open(self, session_id: str | None) -> bool:
+        """True while it takes tasks, or would if somebody renewed it."""
+        return session_id in self._open
+
     def live_tasks(self, session_id: str) -> list[int]:
         """Ids of a session's tasks that haven't ended: derived from the rows, never counted."""
         return [row.id for row in self._live.values() if row.session_id == session_id]
 
-    def _of_key(self, caller: Caller, key: str | None) -> SessionRow | None:
+    def _found(self, caller: Caller, wanted: NewSession) -> SessionRow | None:
+        """The open session that an order means; one of an earlier allocation isn't it."""
         for found in self._open.values():
-            if key is not None and (found.owner, found.key) == (caller.name, key):
-                return found
+            if wanted.key is None or (found.owner, found.key) != (caller.name, wanted.key):
+                continue
+            return None if self._outlived(found, wanted) else found
         return None
+
+    def _outlived(self, found: SessionRow, wanted: NewSession) -> bool:
+        """True if the session is of an allocation that is over, and this is another one."""
+        job = wanted.slurm
+        if found.ends_at is not None and found.ends_at <= self._clock.now():
+            return True
+        if job is None or found.slurm is None or job.same_incarnation(found.slurm):
+            return False
+        return job.same_job(found.slurm) or found.lost_at is not None
+
+    # -- what happens in a turn of the loop ----------------------------------------
+
+    def _make_room(
+        self,
+        caller: Caller,
+        wanted: NewSession,
+        by: Caller | None,
+        ledger: Ledger,
+        now: Instant,
+    ) -> RequestRefused | None:
+        """End what the new session takes the place of; or why there can't be one."""
+        job = wanted.slurm
+        service = by is not None and by.has(Role.SERVICE)
+        for other in list(self._open.values()):
+            named = (other.owner, other.key) == (caller.name, wanted.key)
+            if job is not None and wanted.kind == SLURM == other.kind and job.same_job(other.slurm):
+                refusal = _job_taken(job, other, caller, service)
+                if refusal is not None:
+                    return refusal
+            elif wanted.key is None or not named:
+                continue
+            why = "its allocation is over" if job is None else f"Slurm job {job} takes its place"
+            self._end(other.id, self.rules.on_end, why, ledger, now)
+            for one in self._of_job_of(other):
+                self._end(one.id, self.rules.on_end, why, ledger, now)
+        return None
+
+    async def _back(self, session: SessionRow) -> SessionRow:
+        return (await self._regain(session)).session
+
+    async def _regain(self, session: SessionRow) -> Renewal:
+        """Renew a session; if it was lost, what that held goes on."""
+        self.watch.heard(session.id)
+        if session.lost_at is None:
+            return Renewal(session)
+
+        def regain(ledger: Ledger, now: Instant) -> Renewal:
+            found = self._open.get(session.id)
+            if found is None or found.lost_at is None:
+                return Renewal(found or session)
+            self._open[session.id] = replace(found, lost_at=None)
+            ledger.changes.append(MarkSession(session.id, None))
+            freed = self.tasks.release(session.id, ledger, now)
+            ledger.record("SessionRegained", {"released": freed}, now, session)
+            return Renewal(self._open[session.id], was_lost=True, released=tuple(freed))
+
+        renewal = await self._loop.run(regain)
+        self.watch.heard(session.id)
+        self.watch.look_again()
+        return renewal
+
+    def _lose(self, session: SessionRow, ledger: Ledger, now: Instant) -> None:
+        fate = session.on_lost or self.rules.on_lost
+        lost = replace(session, lost_at=now)
+        self._open[session.id] = lost
+        ledger.changes.append(MarkSession(session.id, now))
+        ledger.record("SessionLost", {"tasks": fate.value}, now, session)
+        self.holds.drop(session, ledger, now)
+        if fate is not TaskFate.FINISH:
+            self.tasks.meet(session.id, fate, when_lost(lost), ledger, now)
+
+    def _end(
+        self, session_id: str, fate: TaskFate | None, why: str, ledger: Ledger, now: Instant
+    ) -> None:
+        """Close one that is open. `fate`: None: what the site says when its owner closes it."""
+        session = self._open.pop(session_id, None)
+        if session is None:
+            return
+        fate = fate or self.rules.on_close
+        self.watch.forget(session_id)
+        ledger.changes.append(CloseSession(session_id, now, why))
+        said = {"tasks": fate.value, "because": why}
+        ledger.record("SessionClosed", said, now, session)
+        self.holds.drop(session, ledger, now)
+        words = when_ended(session, why, now) if why else when_closed(session, now)
+        self.tasks.meet(session_id, fate, words, ledger, now)
+
+    async def _run_out(self, session: SessionRow, what: RunsOut) -> None:
+        """Something of a session has run out. Looked at again in the turn that decides."""
+        if what is RunsOut.IDLE and await self._has_been_busy(session):
+            return
+
+        def decide(ledger: Ledger, now: Instant) -> None:
+            found = self._open.get(session.id)
+            deadline = None if found is None else self.watch.next_of(found)
+            if found is None or deadline is None or deadline.at > now or deadline.what is not what:
+                return
+            if what is RunsOut.LEASE:
+                self._lose(found, ledger, now)
+            else:
+                self._end(found.id, self.rules.on_end, _WHY[what], ledger, now)
+
+        await self._loop.run(decide)
+
+    async def _has_been_busy(self, session: SessionRow) -> bool:
+        """True if it had a task since its idle time seemed to begin, which begins later then."""
+        if self.live_tasks(session.id):
+            self.watch.active(session.id, self._clock.now())
+            return True
+        latest_at = (await self._store.session_totals([session.id]))[session.id].latest_at
+        self.watch.active(session.id, latest_at or 0)
+        deadline = self.watch.next_of(session)
+        return deadline is None or deadline.at > self._clock.now()
+
+    def _of_job_of(self, session: SessionRow) -> list[SessionRow]:
+        """The open sessions of its user in the Slurm job whose own session it is."""
+        if session.kind != SLURM or session.slurm is None:
+            return []
+        return [
+            one
+            for one in self._open.values()
+            if one.owner == session.owner and session.slurm.same_incarnation(one.slurm)
+        ]
+
+
+_WHY = {
+    RunsOut.GRACE: "nobody renewed its lease",
+    RunsOut.IDLE: "it had no task for too long",
+    RunsOut.LIFETIME: "its lifetime is over",
+    RunsOut.ALLOCATION: "its allocation has ended",
+}
+
+
+def _job_taken(
+    job: SlurmJob, other: SessionRow, caller: Caller, service: bool
+) -> RequestRefused | None:
+    """Why a job's own session can't take the place of the one that there is.
+
+    Only services know whose a job is: what they say goes before what somebody claims.
+    """
+    assert other.slurm is not None, "it is of the same job"
+    if other.owner != caller.name:
+        if service:
+            return None
+        return RequestRefused(
+            f"Slurm job {job.cluster}/{job.job_id} has a session of another user",
+            where="slurm.job_id",
+            next_step="open it within your own job",
+        )
+    if other.slurm.restart_count > job.restart_count:
+        return RequestRefused(
+            f"Slurm job {job} was requeued: {other.slurm} has a session",
+            where="slurm.restart_count",
+            next_step="use that one (`qpu session list`)",
+        )
+    return None
 
 
 def _record(

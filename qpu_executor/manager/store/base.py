@@ -13,6 +13,7 @@ from qpu_executor.manager.store.records import (
     JournalRow,
     ProgramRow,
     SessionRow,
+    SessionTotals,
     Snapshot,
     TaskFilter,
     TaskRow,
@@ -87,6 +88,9 @@ class Store(Protocol):
 
     async def sessions(self, owner: str | None) -> list[SessionRow]:
         """Sessions, newest first; None: everybody's."""
+
+    async def session_totals(self, session_ids: Collection[str]) -> dict[str, SessionTotals]:
+        """What each of these sessions has had, counted from the rows of tasks and chunks."""
 
     async def live_task_ids(self, session_id: str) -> list[int]:
         """Tasks of a session that haven't ended."""

@@ -34,6 +34,7 @@ from qpu_executor.manager.store.records import (
     DropSession,
     DropWindow,
     ExpireTask,
+    MarkSession,
     ProgramRow,
     PutWindow,
     RevokeToken,
@@ -62,9 +63,9 @@ def write(connection: Connection, prepared: Prepared, changes: Sequence[Change])
     run = partial(prepared.run, connection)
     programs: dict[str, ProgramRow] = {}
     adds: dict[type, list[Values]] = {
-        kind: [] for kind in (AddSession, AddTask, AddChunk, AddJournal, AddToken)
+        kind: [] for kind in (AddTask, AddChunk, AddJournal, AddToken)
     }
-    closes: list[Values] = []
+    of_sessions: list[AddSession | CloseSession | MarkSession] = []
     task_updates: list[Values] = []
     chunk_updates: list[Values] = []
     discards: list[Values] = []
@@ -87,10 +88,8 @@ def write(connection: Connection, prepared: Prepared, changes: Sequence[Change])
                 chunk_updates.append(_chunk_update(change))
             case DiscardChunks(task_id):
                 discards.append({"of_task": task_id})
-            case AddSession(session):
-                adds[AddSession].append(rows.SESSION.values(session))
-            case CloseSession(session_id, at):
-                closes.append({"of_session": session_id, "at": at})
+            case AddSession() | CloseSession() | MarkSession():
+                of_sessions.append(change)
             case AddToken(token):
                 adds[AddToken].append(rows.TOKEN.values(token))
             case RevokeToken(token_id, at):
@@ -104,8 +103,9 @@ def write(connection: Connection, prepared: Prepared, changes: Sequence[Change])
             case AddJournal(row):
                 adds[AddJournal].append(rows.JOURNAL.values(row))
     _add_programs(connection, run, programs)
+    for one in of_sessions:
+        _change_session(run, one)
     for kind, statement in (
-        (AddSession, queries.add_sessions),
         (AddTask, queries.add_tasks),
         (AddChunk, queries.add_chunks),
         (AddToken, queries.add_tokens),
@@ -121,13 +121,28 @@ def write(connection: Connection, prepared: Prepared, changes: Sequence[Change])
     )
     if discards:  # after the updates, which may have ended the chunks that it is about
         run(queries.discard_chunks, discards)
-    _update(run, queries.close_sessions, closes, lambda of: f"session {of['of_session']!r}")
     _update(run, queries.revoke_tokens, revokes, lambda of: f"token {of['of_token']!r}")
     if windows:
         _put_windows(run, windows)
     pruned.write(connection, run)
     if adds[AddJournal]:
         run(queries.add_journal, adds[AddJournal])
+
+
+def _change_session(run: Run, change: AddSession | CloseSession | MarkSession) -> None:
+    """One after the other: a key may pass from one session to the next within a transaction."""
+    if isinstance(change, AddSession):
+        session = change.session
+        if session.key is not None:
+            run(queries.free_session_key, [{"of_owner": session.owner, "of_key": session.key}])
+        run(queries.add_sessions, [rows.SESSION.values(session)])
+        return
+    of: Values = {"of_session": change.session_id}
+    if isinstance(change, CloseSession):
+        statement, of = queries.close_sessions, {**of, "at": change.at, "because": change.because}
+    else:
+        statement, of = queries.mark_sessions, {**of, "new_lost_at": change.lost_at}
+    _update(run, statement, [of], lambda of: f"session {of['of_session']!r}")
 
 
 @dataclass(slots=True)
@@ -211,6 +226,9 @@ def _task_update(change: UpdateTask) -> Values:
         "new_cancel_asked": change.cancel_asked,
         "new_hold_asked": change.hold_asked,
         "new_stopped_early": change.stopped_early,
+        "new_held_because": None,
+        "new_session_id": None,
+        "new_wishes": None,
         "new_started_at": change.at if change.state is TaskState.RUNNING else None,
         "new_ended_at": change.at if change.state.final else None,
     }
@@ -229,6 +247,9 @@ def _task_asked(change: AskTask) -> Values:
         "new_cancel_asked": change.cancel_asked,
         "new_hold_asked": change.hold_asked,
         "new_stopped_early": None,
+        "new_held_because": change.held_because,
+        "new_session_id": change.session_id,
+        "new_wishes": None if change.wishes is None else rows.to_json(change.wishes.values()),
         "new_started_at": None,
         "new_ended_at": None,
     }

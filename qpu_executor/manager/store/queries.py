@@ -17,6 +17,7 @@ from sqlalchemy import (
     Table,
     and_,
     bindparam,
+    case,
     delete,
     exists,
     func,
@@ -104,8 +105,31 @@ all_windows = select(windows).order_by(windows.c.qpu, windows.c.name)
 close_sessions = (
     update(sessions)
     .where(sessions.c.id == bindparam("of_session"))
-    .values(closed_at=func.coalesce(sessions.c.closed_at, bindparam("at", type_=BigInteger)))
+    .values(
+        closed_at=func.coalesce(sessions.c.closed_at, bindparam("at", type_=BigInteger)),
+        closed_because=case(
+            (sessions.c.closed_at.is_(None), bindparam("because", type_=Text)),
+            else_=sessions.c.closed_because,
+        ),
+    )
 )
+
+mark_sessions = (
+    update(sessions)
+    .where(sessions.c.id == bindparam("of_session"))
+    .values(lost_at=bindparam("new_lost_at", type_=BigInteger))
+)
+
+free_session_key = (
+    update(sessions)
+    .where(
+        sessions.c.owner == bindparam("of_owner"),
+        sessions.c.key == bindparam("of_key"),
+        sessions.c.closed_at.is_not(None),
+    )
+    .values(key=None)
+)
+"""A closed session's key may be another's: one names the open session, if there is one."""
 
 update_tasks = (
     update(tasks)
@@ -120,6 +144,9 @@ update_tasks = (
         cancel_asked=_kept(tasks, "cancel_asked", Boolean),
         hold_asked=_kept(tasks, "hold_asked", Boolean),
         stopped_early=_kept(tasks, "stopped_early", Text),
+        held_because=_kept(tasks, "held_because", Text),
+        session_id=_kept(tasks, "session_id", Text),
+        wishes=_kept(tasks, "wishes", Text),
         started_at=func.coalesce(tasks.c.started_at, bindparam("new_started_at", type_=BigInteger)),
         ended_at=_kept(tasks, "ended_at", BigInteger),
     )
@@ -393,6 +420,32 @@ def sessions_of(owner: str | None) -> Select[Any]:
     if owner is not None:
         query = query.where(sessions.c.owner == owner)
     return query.order_by(sessions.c.opened_at.desc(), sessions.c.id.desc())
+
+
+def task_totals(session_ids: Collection[str]) -> Select[Any]:
+    """How many tasks each of these sessions has had, and when one was last new or at its end."""
+    latest = func.max(func.coalesce(tasks.c.ended_at, tasks.c.submitted_at))
+    return (
+        select(tasks.c.session_id, func.count(), latest)
+        .where(tasks.c.session_id.in_(session_ids))
+        .group_by(tasks.c.session_id)
+    )
+
+
+def chunk_totals(session_ids: Collection[str]) -> Select[Any]:
+    """Shots that count, device-seconds and charged seconds of each of these sessions."""
+    counts = case((chunks.c.discarded.is_(true()), 0), else_=chunks.c.shots_counted)
+    return (
+        select(
+            tasks.c.session_id,
+            func.sum(counts),
+            func.sum(chunks.c.setup_s + chunks.c.device_s),
+            func.sum(chunks.c.charged_s),
+        )
+        .join(tasks, tasks.c.id == chunks.c.task_id)
+        .where(tasks.c.session_id.in_(session_ids))
+        .group_by(tasks.c.session_id)
+    )
 
 
 def journal_page(

@@ -17,6 +17,7 @@ from qpu_executor.manager.store.records import (
     JournalRow,
     ProgramRow,
     SessionRow,
+    SessionTotals,
     Snapshot,
     TaskFilter,
     TaskRow,
@@ -175,6 +176,21 @@ def session_by_key(connection: Connection, owner: str, key: str) -> SessionRow |
 def sessions(connection: Connection, owner: str | None) -> list[SessionRow]:
     """Sessions, newest first."""
     return [SESSION.record(row) for row in connection.execute(queries.sessions_of(owner))]
+
+
+def session_totals(
+    connection: Connection, session_ids: Collection[str]
+) -> dict[str, SessionTotals]:
+    """What each of these sessions has had."""
+    found = {one: SessionTotals() for one in session_ids}
+    for ids in sliced(list(found)):
+        for id_, tasks_, latest_at in connection.execute(queries.task_totals(ids)):
+            found[id_] = SessionTotals(tasks=int(tasks_), latest_at=latest_at)
+        for id_, shots, device_s, charged_s in connection.execute(queries.chunk_totals(ids)):
+            found[id_] = replace(
+                found[id_], shots=int(shots), device_s=float(device_s), charged_s=float(charged_s)
+            )
+    return found
 
 
 def live_task_ids(connection: Connection, session_id: str) -> list[int]:

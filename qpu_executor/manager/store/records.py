@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from qpu_executor.manager.store.wishes import NO_WISHES, Wishes
-from qpu_executor.model.sessions import NO_HINTS, SessionHints
+from qpu_executor.model.sessions import NO_HINTS, SessionHints, SlurmJob, TaskFate
 from qpu_executor.model.states import ChunkState, TaskState
 from qpu_executor.model.values import ChunkId, Instant
 
@@ -38,7 +38,8 @@ class TaskRow:
     its register layout, where changing that takes one of its QPUs time. `stopped_early`:
     why it is COMPLETED with fewer shots than `shots`. `expired_at`: since when its program,
     counts, name and journal are gone; what is left keeps its number and key from being taken
-    again.
+    again. `held_because`: what its session's loss or end has to do with its being held ("":
+    nothing; then its owner or an operator holds it).
     """
 
     id: int
@@ -73,6 +74,7 @@ class TaskRow:
     wishes: Wishes = NO_WISHES
     stopped_early: str | None = None
     expired_at: Instant | None = None
+    held_because: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,12 @@ class SessionRow:
 
     `ends_at`: when its allocation ends (None: nobody said). `hints`: of its work.
     `job_class`: of its tasks that name none (None: the site's default).
+    `uid`: of its user, `slurm`: the job that it belongs to, where they are known. `lease_s`:
+    silence (seconds of the manager's clock) after which it is lost; `idle_s`: time without a
+    task after which it ends; `expires_at`: when it ends in any case; None: it doesn't.
+    `on_close`, `on_lost`: what its owner wants for its tasks; None: what the site says.
+    `lost_at`: since when nobody renews it. `closed_because`: why it ended, where its owner
+    didn't close it.
     """
 
     id: str
@@ -132,6 +140,35 @@ class SessionRow:
     ends_at: Instant | None = None
     hints: SessionHints = NO_HINTS
     job_class: str | None = None
+    uid: int | None = None
+    slurm: SlurmJob | None = None
+    lease_s: float | None = None
+    idle_s: float | None = None
+    expires_at: Instant | None = None
+    on_close: TaskFate | None = None
+    on_lost: TaskFate | None = None
+    lost_at: Instant | None = None
+    closed_because: str = ""
+
+    @property
+    def named(self) -> str:
+        """What people call it."""
+        return f"session {self.name or self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionTotals:
+    """What a session has had, counted from the rows of its tasks and chunks.
+
+    `tasks`: all of them; `shots`: that count; `device_s`, `charged_s`: seconds of QPU time
+    taken and charged. `latest_at`: when one of its tasks was last submitted or ended.
+    """
+
+    tasks: int = 0
+    shots: int = 0
+    device_s: float = 0.0
+    charged_s: float = 0.0
+    latest_at: Instant | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,11 +260,17 @@ class UpdateTask:
 
 @dataclass(frozen=True, slots=True)
 class AskTask:
-    """Remember what was asked of a task (so that a restart doesn't forget it)."""
+    """Remember what was asked of a task (so that a restart doesn't forget it).
+
+    None leaves what is there; `session_id`: the session that it belongs to from now on.
+    """
 
     task_id: int
     cancel_asked: bool | None = None
     hold_asked: bool | None = None
+    held_because: str | None = None
+    session_id: str | None = None
+    wishes: Wishes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,17 +311,26 @@ class DiscardChunks:
 
 @dataclass(frozen=True, slots=True)
 class AddSession:
-    """Insert a session."""
+    """Insert a session; a closed one of the same owner and key gives up its key."""
 
     session: SessionRow
 
 
 @dataclass(frozen=True, slots=True)
 class CloseSession:
-    """Set a session's `closed_at`."""
+    """Set a session's `closed_at`, once, and why."""
 
     session_id: str
     at: Instant
+    because: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MarkSession:
+    """Set since when a session is lost; None: it is not."""
+
+    session_id: str
+    lost_at: Instant | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,6 +409,7 @@ Change = (
     | DiscardChunks
     | AddSession
     | CloseSession
+    | MarkSession
     | PutWindow
     | DropWindow
     | AddToken

@@ -21,7 +21,7 @@ from qpu_executor.manager.store.records import (
     WindowRow,
 )
 from qpu_executor.manager.store.wishes import NO_WISHES, Wishes
-from qpu_executor.model.sessions import NO_HINTS, SessionHints, WorkShape
+from qpu_executor.model.sessions import NO_HINTS, SessionHints, SlurmJob, TaskFate, WorkShape
 from qpu_executor.model.states import ChunkState, TaskState
 
 Record = TypeVar("Record")
@@ -82,6 +82,15 @@ def _hints_of_json(text: str) -> SessionHints:
 
 _HINTS = Translation(_hints_to_json, _hints_of_json)
 
+_SLURM = Translation(
+    lambda job: "{}" if job is None else to_json(asdict(job)),
+    lambda text: None if text == "{}" else SlurmJob(**json.loads(text)),
+)
+_FATE = Translation(
+    lambda fate: None if fate is None else fate.value,
+    lambda word: None if word is None else TaskFate(word),
+)
+
 
 class Codec(Generic[Record]):
     """Translates between one kind of record and its rows."""
@@ -107,7 +116,7 @@ class Codec(Generic[Record]):
 
 
 PROGRAM = Codec(ProgramRow, qubit_ids=_TUPLE)
-SESSION = Codec(SessionRow, hints=_HINTS)
+SESSION = Codec(SessionRow, hints=_HINTS, slurm=_SLURM, on_close=_FATE, on_lost=_FATE)
 TASK = Codec(TaskRow, state=_TASK_STATE, qpus=_TUPLE, wishes=_WISHES)
 CHUNK = Codec(ChunkRow, state=_CHUNK_STATE, counts=_MAPPING, versions=_MAPPING)
 JOURNAL = Codec(JournalRow, state=_TASK_STATE, data=_MAPPING)

@@ -36,6 +36,7 @@ from qpu_executor.manager.store.records import (
     JournalRow,
     ProgramRow,
     SessionRow,
+    SessionTotals,
     Snapshot,
     TaskFilter,
     TaskRow,
@@ -197,6 +198,10 @@ class SqlStore:
     async def sessions(self, owner: str | None) -> list[SessionRow]:
         """Sessions, newest first; None: everybody's."""
         return await self._read(reading.sessions, owner)
+
+    async def session_totals(self, session_ids: Collection[str]) -> dict[str, SessionTotals]:
+        """What each of these sessions has had, counted from the rows of tasks and chunks."""
+        return await self._read(reading.session_totals, session_ids)
 
     async def live_task_ids(self, session_id: str) -> list[int]:
         """Tasks of a session that haven't ended, in the order of their ids."""

@@ -77,6 +77,15 @@ sessions = Table(
     Column("ends_at", BigInteger),
     Column("hints", Text, nullable=False),
     Column("job_class", Text),
+    Column("uid", BigInteger),
+    Column("slurm", Text, nullable=False),
+    Column("lease_s", Float),
+    Column("idle_s", Float),
+    Column("expires_at", BigInteger),
+    Column("on_close", Text),
+    Column("on_lost", Text),
+    Column("lost_at", BigInteger),
+    Column("closed_because", Text, nullable=False),
     UniqueConstraint("owner", "key", name="uq_sessions_owner_key"),
 )
 Index("ix_sessions_owner_opened_at", sessions.c.owner, sessions.c.opened_at)
@@ -127,6 +136,7 @@ tasks = Table(
     Column("wishes", Text, nullable=False),
     Column("stopped_early", Text),
     Column("expired_at", BigInteger),
+    Column("held_because", Text, nullable=False),
     UniqueConstraint("owner", "key", "generation", name="uq_tasks_owner_key_generation"),
 )
 Index("ix_tasks_owner", tasks.c.owner, tasks.c.id)
