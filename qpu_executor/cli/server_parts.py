@@ -95,7 +95,8 @@ class Parts:
 
         manager = self.settings.manager
         tls = None if manager.tls is None else Tls(manager.tls.certificate, manager.tls.key)
-        return Exposure(self.authentication.across_hosts, tls, manager.plain_tcp)
+        mode = 0o600 if self.embedded else int(manager.socket_mode, 8)
+        return Exposure(self.authentication.across_hosts, tls, manager.plain_tcp, mode)
 
 
 def build_scheduler(settings: SiteSettings, policy: PolicySettings | None = None) -> Scheduler:
