@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 from qpu_executor.errors import ConfigError
+from qpu_executor.settings import SiteSettings
 from qpu_executor.settings.safe_files import (
     refuse_readable_by_others,
     refuse_writable_by_others,
@@ -29,3 +33,25 @@ def check_tls(tls: TlsSettings) -> None:
             where="manager.tls",
             expected="PEM files that belong together",
         ) from None
+
+
+def check_site_file(site: Path, settings: SiteSettings) -> None:
+    """Raises ConfigError where others can write the site file, or a file that its QPUs name.
+
+    Who writes those decides whom the manager believes and what it runs. That nobody else
+    reads the secrets among them is checked by whoever reads these.
+    """
+    refuse_writable_by_others(site, "site file")
+    for name, qpu in settings.qpus.items():
+        for path in _named_files(qpu.adapter_settings()):
+            if path.is_file():
+                refuse_writable_by_others(path, f"file of QPU {name}")
+
+
+def _named_files(settings: Mapping[str, Any]) -> Iterator[Path]:
+    """Paths under keys like `token_file`, and under `secret_files`."""
+    for key, value in settings.items():
+        if key.endswith("_file") and isinstance(value, str):
+            yield Path(value).expanduser()
+        elif key.endswith("_files") and isinstance(value, Mapping):
+            yield from (Path(str(one)).expanduser() for one in value.values())

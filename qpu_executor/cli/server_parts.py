@@ -133,6 +133,7 @@ def build_parts(settings: SiteSettings, *, embedded: bool, site_file: Path | Non
 
     `site_file`: where its rules for the queue can be read again.
     """
+    from qpu_executor.cli.server_files import check_site_file
     from qpu_executor.manager.auth.authentication import Authentication
     from qpu_executor.manager.auth.base import Place
     from qpu_executor.manager.auth.registry import build_authenticator
@@ -163,7 +164,9 @@ def build_parts(settings: SiteSettings, *, embedded: bool, site_file: Path | Non
 
     def read_again() -> SitePolicy:
         assert site_file is not None
-        return build_site_policy(read_site(site_file))
+        read = read_site(site_file)
+        check_site_file(site_file, read)
+        return build_site_policy(read)
 
     checker = ProgramChecker()
     admission = Admission(
