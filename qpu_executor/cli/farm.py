@@ -28,13 +28,16 @@ def serve(
 ) -> None:
     """Run an emulator farm."""
     from qpu_executor.farm.config import read_config
+    from qpu_executor.settings.safe_files import refuse_writable_by_others
 
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.WARNING,
         format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
         stream=sys.stderr,
     )
-    asyncio.run(_serve(read_config(config)))
+    read = read_config(config)
+    refuse_writable_by_others(config, "farm's file")
+    asyncio.run(_serve(read))
 
 
 async def _serve(config: FarmConfig) -> None:

@@ -20,11 +20,10 @@ from typing import Annotated, Any
 import typer
 
 from qpu_executor.cli.collector import sparing_the_queue
-from qpu_executor.cli.server_files import check_password_file, check_tls, placed
+from qpu_executor.cli.server_files import check_password_file, check_site_file, check_tls, placed
 from qpu_executor.cli.server_parts import Parts, build_parts, missing_server_extra
 from qpu_executor.errors import ConfigError, OperatorError, QpuExecutorError
 from qpu_executor.settings import SiteSettings, StoreSettings, embedded_site, read_site
-from qpu_executor.settings.safe_files import refuse_writable_by_others
 
 log = logging.getLogger("qpu_executor.serve")
 
@@ -80,7 +79,7 @@ def _settings(
     settings = embedded_site() if site is None else read_site(site)
     manager = settings.manager
     if site is not None:
-        refuse_writable_by_others(site, "site file")
+        check_site_file(site, settings)
     if manager.tls is not None:
         check_tls(manager.tls)
     changes: dict[str, Any] = {}

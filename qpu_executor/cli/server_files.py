@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from qpu_executor.errors import ConfigError
-from qpu_executor.settings import StoreSettings, state_directory
+from qpu_executor.settings import SiteSettings, StoreSettings, state_directory
 from qpu_executor.settings.safe_files import (
     refuse_readable_by_others,
     refuse_writable_by_others,
@@ -49,3 +51,25 @@ def placed(store: StoreSettings) -> StoreSettings:
         beside = ours if store.path is None else store.path.parent
         store = store.model_copy(update={"directory": beside})
     return store
+
+
+def check_site_file(site: Path, settings: SiteSettings) -> None:
+    """Raises ConfigError where others can write the site file, or a file that its QPUs name.
+
+    Who writes those decides whom the manager believes and what it runs. That nobody else
+    reads the secrets among them is checked by whoever reads these.
+    """
+    refuse_writable_by_others(site, "site file")
+    for name, qpu in settings.qpus.items():
+        for path in _named_files(qpu.adapter_settings()):
+            if path.is_file():
+                refuse_writable_by_others(path, f"file of QPU {name}")
+
+
+def _named_files(settings: Mapping[str, Any]) -> Iterator[Path]:
+    """Paths under keys like `token_file`, and under `secret_files`."""
+    for key, value in settings.items():
+        if key.endswith("_file") and isinstance(value, str):
+            yield Path(value).expanduser()
+        elif key.endswith("_files") and isinstance(value, Mapping):
+            yield from (Path(str(one)).expanduser() for one in value.values())

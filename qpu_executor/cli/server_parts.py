@@ -96,7 +96,8 @@ class Parts:
 
         manager = self.settings.manager
         tls = None if manager.tls is None else Tls(manager.tls.certificate, manager.tls.key)
-        return Exposure(self.authentication.across_hosts, tls, manager.plain_tcp)
+        mode = 0o600 if self.embedded else int(manager.socket_mode, 8)
+        return Exposure(self.authentication.across_hosts, tls, manager.plain_tcp, mode)
 
 
 def build_scheduler(settings: SiteSettings, policy: PolicySettings | None = None) -> Scheduler:
@@ -134,6 +135,7 @@ def build_parts(settings: SiteSettings, *, embedded: bool, site_file: Path | Non
 
     `site_file`: where its rules for the queue can be read again.
     """
+    from qpu_executor.cli.server_files import check_site_file
     from qpu_executor.manager.auth.authentication import Authentication
     from qpu_executor.manager.auth.base import Place
     from qpu_executor.manager.auth.registry import build_authenticator
@@ -165,7 +167,9 @@ def build_parts(settings: SiteSettings, *, embedded: bool, site_file: Path | Non
 
     def read_again() -> SitePolicy:
         assert site_file is not None
-        return build_site_policy(read_site(site_file))
+        read = read_site(site_file)
+        check_site_file(site_file, read)
+        return build_site_policy(read)
 
     checker = ProgramChecker()
     admission = Admission(

@@ -61,11 +61,18 @@ def _read(path: Path) -> str:
     where = f"${FILE_VARIABLE}"
     try:
         with path.open(encoding="utf-8") as file:
-            mode = os.fstat(file.fileno()).st_mode
+            found = os.fstat(file.fileno())
             text = file.read(4096).strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"the token file {path} can't be read: {error}", where=where) from None
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if found.st_uid not in (0, os.geteuid()):
+        raise ConfigError(
+            f"the token file {path} belongs to uid {found.st_uid}",
+            where=where,
+            expected="a file of your own",
+            next_step=f"chown {os.geteuid()} {path}",
+        )
+    if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise ConfigError(
             f"others can read the token file {path}", where=where, next_step=f"chmod 600 {path}"
         )

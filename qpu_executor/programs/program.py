@@ -8,7 +8,7 @@ process carry programs around. Turning a Pulser sequence into one is
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 PULSER = "pulser-abstract"
@@ -20,7 +20,7 @@ class Program:
     """`kind`: how `content` is to be read; kinds that a QPU doesn't know are refused."""
 
     kind: str
-    content: str
+    content: str = field(repr=False)
 
     @cached_property
     def hash(self) -> str:

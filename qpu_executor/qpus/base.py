@@ -139,7 +139,7 @@ class ChunkOutcome:
     """
 
     kind: OutcomeKind
-    counts: Mapping[str, int] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict, repr=False)
     device_s: float = 0.0
     setup_s: float = 0.0
     epoch: str | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from qpu_executor.errors import ConfigError
@@ -20,7 +20,7 @@ class FoundResource:
 
     id: str
     type: str
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(repr=False)
 
     @property
     def member(self) -> str:

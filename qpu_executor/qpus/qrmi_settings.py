@@ -43,7 +43,7 @@ class QrmiSettings(JobServiceSettings):
     resource: Annotated[str, Field(pattern=r"^[\w.,:-]{1,200}$")] | None = None
     type: Text | None = None
     config_file: Text | None = None
-    environment: dict[str, str] = {}
+    environment: dict[str, str] = Field(default={}, repr=False)
     secret_files: dict[str, str] = {}
     device: Text | None = None
     acquire: bool = False

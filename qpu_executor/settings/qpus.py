@@ -73,6 +73,10 @@ class QpuSettings(BaseModel):
     keep_warm: KeepWarmSettings = KeepWarmSettings()
     unknown_deadline_s: float = Field(default=600.0, gt=0)
 
+    def __repr__(self) -> str:
+        # What an adapter is told may hold secrets.
+        return f"QpuSettings(kind={self.kind!r}, ...)"
+
     def plan(self) -> CalibrationPlan | None:
         """The site's own calibration plan; None: the adapter's."""
         return None if self.calibration_plan is None else self.calibration_plan.plan()

@@ -18,6 +18,10 @@ class AuthenticationSettings(BaseModel):
 
     kind: str
 
+    def __repr__(self) -> str:
+        # What an authenticator is told may hold secrets.
+        return f"AuthenticationSettings(kind={self.kind!r}, ...)"
+
     def own_settings(self) -> dict[str, Any]:
         """The authenticator's own part."""
         return dict(self.model_extra or {})

@@ -55,7 +55,7 @@ class ManagerSettings(Part):
     (rehearsals). `health_every_s`: pause between looks at a QPU's health.
     `authentication`: proofs of who is asking that are taken. `operators`, `services`: who
     has these roles. `tls`: for `https://` addresses. `plain_tcp`: listen for other hosts
-    without encryption.
+    without encryption. `socket_mode`: of unix sockets, octal.
     """
 
     listen: list[str] = Field(default=["http://127.0.0.1:8080"], min_length=1)
@@ -69,6 +69,7 @@ class ManagerSettings(Part):
     services: MembersSettings = MembersSettings()
     tls: TlsSettings | None = None
     plain_tcp: bool = False
+    socket_mode: str = Field(default="0666", pattern=r"^0?[0-7]{3}$")
 
     def roles(self) -> Roles:
         """Who is an operator, and who a service."""

@@ -39,7 +39,7 @@ class TokenOut(Answer):
 class NewTokenOut(Answer):
     """A new token. `token` is shown this once: only its digest is kept."""
 
-    token: str
+    token: str = Field(repr=False)
     about: TokenOut
 
 

@@ -693,6 +693,7 @@ async def test_a_chunk_is_sent_once_whatever_the_store_says(rig: Rig, order: Ord
 
 async def test_a_token_that_ran_out_is_read_again(rig: Rig, order: Order, tmp_path: Path) -> None:
     token = tmp_path / "token"
+    token.touch(mode=0o600)
     token.write_text("old\n")
     qpu = await rig.qpu(token_file=str(token), headers={"X-Site": "here"})
     rig.fault(on=["create", "job"], do="status", status=401, times=1)

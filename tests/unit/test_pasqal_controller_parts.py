@@ -69,6 +69,7 @@ async def test_a_token_file_that_can_t_be_read_is_the_operator_s(tmp_path: Path)
     for name, text in (("missing", None), ("empty", ""), ("binary", "a\x00b")):
         path = tmp_path / name
         if text is not None:
+            path.touch(mode=0o600)
             path.write_text(text)
         settings = ControllerSettings.read("q", {"url": URL, "token_file": str(path)})
         with pytest.raises(OperatorError) as refused:

@@ -17,11 +17,10 @@ from qpu_executor.cli.doctor.site_database import store_database
 from qpu_executor.cli.doctor.site_network import listening, munged
 from qpu_executor.cli.doctor.site_qpus import open_and_ask
 from qpu_executor.cli.doctor.site_store import store_file
-from qpu_executor.cli.server_files import check_tls, placed
+from qpu_executor.cli.server_files import check_site_file, check_tls, placed
 from qpu_executor.cli.server_parts import build_site_policy, missing_server_extra
 from qpu_executor.errors import ConfigError
 from qpu_executor.settings import SiteSettings, StoreSettings, read_site
-from qpu_executor.settings.safe_files import refuse_writable_by_others
 
 OPEN_S = 60.0
 """An emulator imports its packages; a service may be away."""
@@ -66,8 +65,7 @@ class SiteSetup:
         return [ok("server", "the manager's packages are installed")]
 
     def _file(self) -> Iterable[Finding]:
-        read_site(self._path)
-        refuse_writable_by_others(self._path, "site file")
+        check_site_file(self._path, read_site(self._path))
         return [ok("site", f"{self._path} can be read, and written by its owner alone")]
 
     def _policy(self, settings: SiteSettings) -> Iterable[Finding]:

@@ -78,11 +78,13 @@ class Tls:
 class Exposure:
     """What the manager may listen on. `across_hosts`: callers on other hosts can prove who
     they are. `tls`: for `https://`. `plain_tcp`: other hosts without encryption.
+    `socket_mode`: of the files of unix sockets.
     """
 
     across_hosts: bool = False
     tls: Tls | None = None
     plain_tcp: bool = False
+    socket_mode: int = 0o600
 
 
 def make_server(app: FastAPI, tls: Tls | None = None) -> Server:
@@ -166,7 +168,7 @@ def _open(address: str, exposure: Exposure) -> tuple[socket.socket, str]:
     except ValueError as error:
         raise ConfigError(f"{address!r}: {error}", where="manager.listen") from None
     if parts.scheme == "unix" and parts.path.startswith("/") and not parts.netloc:
-        return _open_unix(Path(parts.path)), address
+        return _open_unix(Path(parts.path), exposure.socket_mode), address
     if parts.scheme in ("http", "https") and parts.hostname:
         _refuse_exposed(address, parts.scheme, parts.hostname, exposure)
         return _open_tcp(address, parts.scheme, parts.hostname, port)
@@ -177,7 +179,7 @@ def _open(address: str, exposure: Exposure) -> tuple[socket.socket, str]:
     )
 
 
-def _open_unix(path: Path) -> socket.socket:
+def _open_unix(path: Path, mode: int) -> socket.socket:
     if len(os.fsencode(path)) > MAX_SOCKET_PATH:
         raise ConfigError(
             f"the socket path {path} is too long for the operating system",
@@ -188,6 +190,7 @@ def _open_unix(path: Path) -> socket.socket:
     try:
         _remove_dead_socket(path)
         found.bind(str(path))
+        path.chmod(mode)  # whatever the umask is: connecting takes the right to write
         found.listen(512)
     except OSError as error:
         found.close()

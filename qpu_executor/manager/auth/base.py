@@ -25,7 +25,7 @@ class Presented:
     isn't known.
     """
 
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     peer: Caller | QpuExecutorError | None = None
 
 
@@ -34,7 +34,7 @@ class KnownToken:
     """A bearer token as it is stored. `digest`: SHA-256 of the token, hexadecimal."""
 
     id: str
-    digest: str
+    digest: str = field(repr=False)
     user: str
     uid: int | None
     roles: frozenset[Role]

@@ -7,7 +7,7 @@ record), or its counts were read off the machine by hand.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from qpu_executor.errors import RequestRefused
 from qpu_executor.model.events import ChunkFinished, ChunkLost
@@ -23,7 +23,7 @@ class Verdict:
     it is about (None: whichever is out).
     """
 
-    counts: Mapping[str, int] | None
+    counts: Mapping[str, int] | None = field(repr=False)
     device_s: float = 0.0
     chunk: int | None = None
 

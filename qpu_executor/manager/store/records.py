@@ -21,7 +21,7 @@ class ProgramRow:
 
     hash: str
     kind: str
-    content: str
+    content: str = field(repr=False)
     atoms: int | None = None
     duration_ns: int | None = None
     layout: str | None = None
@@ -98,7 +98,7 @@ class ChunkRow:
     incarnation: int
     shots_counted: int = 0
     surplus: int = 0
-    counts: Mapping[str, int] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict, repr=False)
     epoch: str | None = None
     started_at: Instant | None = None
     ended_at: Instant | None = None
@@ -187,7 +187,7 @@ class TokenRow:
     """A bearer token. `digest`: SHA-256 of it, hexadecimal; the token itself is nowhere."""
 
     id: str
-    digest: str
+    digest: str = field(repr=False)
     user: str
     uid: int | None
     roles: tuple[str, ...]
@@ -291,7 +291,7 @@ class UpdateChunk:
     state: ChunkState
     shots_counted: int = 0
     surplus: int = 0
-    counts: Mapping[str, int] | None = None
+    counts: Mapping[str, int] | None = field(default=None, repr=False)
     epoch: str | None = None
     started_at: Instant | None = None
     ended_at: Instant | None = None

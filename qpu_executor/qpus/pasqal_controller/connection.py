@@ -16,9 +16,10 @@ from typing import Any
 
 import aiohttp
 
-from qpu_executor.errors import OperatorError
+from qpu_executor.errors import ConfigError, OperatorError
 from qpu_executor.qpus.pasqal_controller.messages import said, shortened
 from qpu_executor.qpus.pasqal_controller.settings import ControllerSettings
+from qpu_executor.qpus.secret_files import read_secret
 
 _LARGEST_ANSWER = 64 << 20
 _KEPT_OPEN_S = 2.0
@@ -168,10 +169,12 @@ class Connection:
         if path is None:
             return None
         try:
-            token = path.read_text("ascii").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise self._unreadable("token_file", path, error) from None
-        if not token.isprintable() or not token or " " in token:
+            token = read_secret(str(path), f"token_file {path}")
+        except ConfigError as error:
+            raise OperatorError(
+                error.message, where=error.where, expected=error.expected, next_step=error.next_step
+            ) from None
+        if not token.isprintable() or not token.isascii() or " " in token:
             raise self._unreadable("token_file", path, ValueError("it holds no token"))
         return token
 
