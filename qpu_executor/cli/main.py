@@ -42,6 +42,7 @@ def _options(
 def _register() -> None:
     """Add the verbs; each imports what it needs only when it runs."""
     from qpu_executor.cli import (
+        admin,
         explain,
         farm,
         operate,
@@ -83,6 +84,7 @@ def _register() -> None:
     app.add_typer(tokens.token, name="token")
     app.add_typer(sessions.session, name="session")
     app.command("serve")(serve.serve)
+    app.add_typer(admin.admin, name="admin")
     app.add_typer(farm.farm, name="farm")
     app.command("simulate")(simulate.simulate)
     app.command("replay")(replay.replay)

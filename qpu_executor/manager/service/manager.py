@@ -108,7 +108,13 @@ class Manager:
         self.sessions = Sessions(
             self.store, self.loop, self.clock, self.live, holds, snapshot.open_sessions
         )
-        self.dispatcher = Dispatcher(self.fleet, self.loop.post, self.clock, self._health_every_s)
+        self.dispatcher = Dispatcher(
+            self.fleet,
+            self.loop.post,
+            self.clock,
+            self._health_every_s,
+            ask_first_below=snapshot.restored_below,
+        )
         self.windows = WindowCalendar(
             {qpu.name: qpu.rules.windows for qpu in self.fleet},
             self.clock,
