@@ -61,8 +61,8 @@ class ServedManager:
         self._process: subprocess.Popen[bytes] | None = None
         self.url = ""
 
-    def start(self) -> str:
-        """Start it and wait until it listens; its URL."""
+    def start(self, *options: str) -> str:
+        """Start it, with more options of `qpu serve`, and wait until it listens; its URL."""
         self._site.write_text(self._text.format(listen=json.dumps(self._listen)))
         ready, ready_child = os.pipe()
         with (self.directory / "manager.log").open("ab") as log:
@@ -71,6 +71,7 @@ class ServedManager:
                     *(sys.executable, "-m", "qpu_executor.cli.main", "serve"),
                     *("--site", str(self._site), "--ready-fd", str(ready_child)),
                     *self.options,
+                    *options,
                 ],
                 stdout=log,
                 stderr=log,

@@ -1,4 +1,4 @@
-"""`qpu admin`: upkeep of a manager's store."""
+"""`qpu admin`: upkeep of a manager's store, through the manager or from its host."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated, TextIO
 
 import typer
 
+from qpu_executor.cli.backup import backup
 from qpu_executor.cli.connecting import JsonOption, ManagerOption, connected
 from qpu_executor.cli.moments import read_span
 from qpu_executor.cli.tables import clock
@@ -22,6 +23,9 @@ admin = typer.Typer(help="Upkeep of a manager's store.", no_args_is_help=True, a
 @admin.callback()
 def _admin() -> None:
     """Upkeep of a manager's store."""
+
+
+admin.command("backup")(backup)
 
 
 @admin.command("prune")

@@ -40,6 +40,9 @@ def serve(
     standby: Annotated[
         bool, typer.Option("--standby", help="Wait while another manager has the store.")
     ] = False,
+    restored: Annotated[
+        bool, typer.Option("--restored", help="A backup was put in the store's place.")
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
     embedded: Annotated[bool, typer.Option(hidden=True)] = False,
     socket: Annotated[Path | None, typer.Option(hidden=True)] = None,
@@ -59,7 +62,7 @@ def serve(
     try:
         missing_server_extra()
         settings = _settings(site, listen, directory, socket, standby)
-        parts = build_parts(settings, embedded=embedded, site_file=site)
+        parts = build_parts(settings, embedded=embedded, site_file=site, restored=restored)
         asyncio.run(_serve(parts, tell, owner_fd, owner_pid))
     except QpuExecutorError as error:
         if ready_fd is not None:

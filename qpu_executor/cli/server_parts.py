@@ -130,10 +130,17 @@ def build_site_policy(settings: SiteSettings, policy: PolicySettings | None = No
     )
 
 
-def build_parts(settings: SiteSettings, *, embedded: bool, site_file: Path | None = None) -> Parts:
+def build_parts(
+    settings: SiteSettings,
+    *,
+    embedded: bool,
+    site_file: Path | None = None,
+    restored: bool = False,
+) -> Parts:
     """Build a manager. Raises ConfigError or PluginRefused; opens nothing.
 
-    `site_file`: where its rules for the queue can be read again.
+    `site_file`: where its rules for the queue can be read again. `restored`: a backup was put
+    in the store's place.
     """
     from qpu_executor.cli.server_files import check_site_file
     from qpu_executor.manager.auth.authentication import Authentication
@@ -153,7 +160,9 @@ def build_parts(settings: SiteSettings, *, embedded: bool, site_file: Path | Non
     address = None if where is None else where.url or where.path
     if where is None or address is None or where.directory is None:
         raise OperatorError("the site file doesn't say where the store is", where="manager.store")
-    store = SqlStore(address, password_file=where.password_file, lease_s=where.lease_s)
+    store = SqlStore(
+        address, password_file=where.password_file, lease_s=where.lease_s, restored=restored
+    )
     fleet = Fleet(
         Qpu(
             name,

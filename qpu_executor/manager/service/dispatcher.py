@@ -43,6 +43,8 @@ class Dispatcher:
 
     `health_every_s`: seconds of `clock` between looks at a QPU's health. `answer_s`: real
     seconds in which an adapter has to say how its QPU is, and to let go at the end.
+    `ask_first_below`: QPUs may know more of tasks with smaller ids than the store does (it
+    was restored from a backup); they are asked about a chunk before it is started.
     """
 
     def __init__(
@@ -52,7 +54,9 @@ class Dispatcher:
         clock: Clock,
         health_every_s: float = 5.0,
         answer_s: float = 60.0,
+        ask_first_below: int = 0,
     ) -> None:
+        self._ask_first_below = ask_first_below
         self._fleet = fleet
         self._post = post
         self._clock = clock
@@ -143,6 +147,8 @@ class Dispatcher:
 
     async def _run(self, qpu: Qpu, order: ChunkOrder) -> None:
         chunk = order.chunk
+        if chunk.task_id < self._ask_first_below and await self._known_from_before(qpu, chunk):
+            return
         try:
             await qpu.adapter.start(order)
         except ProgramError as error:
@@ -162,6 +168,19 @@ class Dispatcher:
             return
         self._post(ChunkStarted(chunk), None)
         await self._follow(qpu, chunk)
+
+    async def _known_from_before(self, qpu: Qpu, chunk: ChunkId) -> bool:
+        """Whether a QPU has this chunk from before a backup was restored; if so, follow it."""
+        others = [one for one in self._fleet if one is not qpu]
+        for one in (qpu, *others):
+            outcome = await one.adapter.ask(chunk)
+            if outcome is not None and outcome.kind is OutcomeKind.NOT_KNOWN:
+                continue
+            log.warning("QPU %s has chunk %s from before the restore", one.name, chunk)
+            self._await_an_answer(one, chunk)
+            await self._resolve(one, chunk)
+            return True
+        return False
 
     async def _follow(self, qpu: Qpu, chunk: ChunkId) -> None:
         outcome = await qpu.adapter.wait(chunk)

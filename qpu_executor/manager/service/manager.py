@@ -127,7 +127,13 @@ class Manager:
             lambda: self.admission.rights,
             self._session_rules,
         )
-        self.dispatcher = Dispatcher(self.fleet, self.loop.post, self.clock, self._health_every_s)
+        self.dispatcher = Dispatcher(
+            self.fleet,
+            self.loop.post,
+            self.clock,
+            self._health_every_s,
+            ask_first_below=snapshot.restored_below,
+        )
         self.windows = WindowCalendar(
             {qpu.name: qpu.rules.windows for qpu in self.fleet},
             self.clock,

@@ -65,8 +65,13 @@ def _kept(
 stored_number = select(meta.c.incarnation, meta.c.commits).where(meta.c.id == 1).with_for_update()
 """Waits for a transaction that counts up, where the database can do that."""
 
-first_incarnation = insert(meta).values(id=1, incarnation=1, commits=0)
+first_incarnation = insert(meta).values(id=1, incarnation=1, commits=0, restored_below=0)
 next_incarnation = update(meta).where(meta.c.id == 1).values(incarnation=meta.c.incarnation + 1)
+
+restored_below = select(meta.c.restored_below).where(meta.c.id == 1)
+set_restored_below = (
+    update(meta).where(meta.c.id == 1).values(restored_below=bindparam("below", type_=BigInteger))
+)
 
 count_up = (
     update(meta)

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from qpu_executor.manager.store import queries
+from qpu_executor.manager.store import queries, restored
 from qpu_executor.manager.store.changes import sliced
 from qpu_executor.manager.store.records import (
     ChunkRow,
@@ -44,12 +44,13 @@ def snapshot(connection: Connection) -> Snapshot:
     return Snapshot(
         live=live,
         chunks={task_id: tuple(of_task) for task_id, of_task in chunks.items()},
-        next_task_id=(connection.scalar(queries.newest_task_id) or 0) + 1,
+        next_task_id=restored.next_task_id(connection),
         journal_n=journal_n,
         latest_at=_latest(journal_at, live, chunks, open_sessions),
         open_sessions=open_sessions,
         drained=_drained(connection),
         windows=tuple(WINDOW.record(row) for row in connection.execute(queries.all_windows)),
+        restored_below=connection.scalar(queries.restored_below) or 0,
     )
 
 

@@ -426,6 +426,7 @@ class Snapshot:
     """What a manager starts from. `live`: tasks that haven't ended, oldest first, with
     all of their chunks; `journal_n`: number of the newest journal row. `drained`: QPUs
     that an operator keeps from new chunks, and why. `windows`: announced by operators.
+    `restored_below`: QPUs may know more of tasks with smaller ids than a restored backup does.
     """
 
     live: tuple[TaskRow, ...]
@@ -436,6 +437,7 @@ class Snapshot:
     open_sessions: tuple[SessionRow, ...]
     drained: Mapping[str, str] = field(default_factory=dict)
     windows: tuple[WindowRow, ...] = ()
+    restored_below: int = 0
 
 
 @dataclass(frozen=True, slots=True)

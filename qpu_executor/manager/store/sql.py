@@ -25,7 +25,7 @@ from typing import TypeVar
 from sqlalchemy import Engine
 
 from qpu_executor.errors import ManagerBusy, QpuExecutorError, StoreError
-from qpu_executor.manager.store import migrations, pruning, queries, reading
+from qpu_executor.manager.store import migrations, pruning, queries, reading, restored
 from qpu_executor.manager.store.address import named_database, shown
 from qpu_executor.manager.store.committing import Commits
 from qpu_executor.manager.store.database import Database, in_use
@@ -68,7 +68,7 @@ class SqlStore:
     `password_file`: what that user proves to be that user with, where it takes a password.
     `busy_timeout_s`: how long a write waits for another process that has locked the
     database. `lease_s`: after how long a silence a manager loses a PostgreSQL store.
-    `readers`: reads that may run at once.
+    `readers`: reads that may run at once. `restored`: a backup was put in place.
     """
 
     def __init__(
@@ -79,7 +79,9 @@ class SqlStore:
         busy_timeout_s: float = 5.0,
         lease_s: float = 10.0,
         readers: int = 4,
+        restored: bool = False,
     ) -> None:
+        self._restored = restored
         self._address = url_or_path
         self._password_file = password_file
         self._busy_timeout_s = busy_timeout_s
@@ -350,6 +352,8 @@ class SqlStore:
                 migrations.upgrade(connection)
             if connection.execute(queries.next_incarnation).rowcount != 1:
                 connection.execute(queries.first_incarnation)
+            if self._restored:
+                restored.mark(connection)
             row = connection.execute(queries.stored_number).one()
             return int(row.incarnation), int(row.commits)
 

@@ -47,8 +47,10 @@ meta = Table(
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("incarnation", BigInteger, nullable=False),
     Column("commits", BigInteger, nullable=False),
+    Column("restored_below", BigInteger, nullable=False),
 )
-"""One row (id 1). `commits`: transactions of the writer so far."""
+"""One row (id 1). `commits`: transactions of the writer so far. `restored_below`: ids of tasks
+that a restored backup knew (see `restored`)."""
 
 programs = Table(
     "programs",

@@ -1,4 +1,4 @@
-"""0006: how many transactions the writer made, so that it can ask whether one went in."""
+"""0006: how many transactions the writer made, and which tasks a restored backup knew."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,5 +10,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the column; nobody asks about transactions of earlier versions."""
+    """Add the columns; nobody asks about transactions of earlier versions, none was restored."""
     op.add_column("meta", sa.Column("commits", sa.BigInteger, nullable=False, server_default="0"))
+    op.add_column(
+        "meta", sa.Column("restored_below", sa.BigInteger, nullable=False, server_default="0")
+    )
