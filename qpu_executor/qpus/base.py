@@ -89,12 +89,15 @@ class Health:
     """`state` now, and the reason in words where it isn't UP.
 
     `until`: when this is expected to change (None: unknown); it is looked at then.
+    `outdated`: the device's limits aren't those that `capabilities` says any more, so it is
+    DOWN, and the manager closes and opens the adapter to plan with the new ones.
     """
 
     state: QpuState
     reason: str = ""
     until: Instant | None = None
     calibration: CalibrationStatus | None = None
+    outdated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

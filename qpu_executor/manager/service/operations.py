@@ -49,8 +49,9 @@ class Operations:
         await self._decide("drain", QpuDrained(qpu, reason[:MOST_REASON] or "drained"), qpu)
 
     async def resume(self, qpu: str) -> None:
-        """Let a drained QPU take chunks again."""
+        """Let a drained QPU take chunks again; one that is DOWN is looked at, or opened, now."""
         await self._decide("resume", QpuResumed(qpu), qpu)
+        self._manager.dispatcher.look_now(qpu)
 
     async def calibrate(self, qpu: str) -> None:
         """Calibrate a QPU before it takes another chunk."""

@@ -349,8 +349,8 @@ class PasqalController:
             return Health(state, "the controller says that it isn't operational")
         most = device.fields.get("max_runs")
         if most is not None and (self._max_shots is None or most < self._max_shots):
-            reason = f"its device takes at most {most} shots a run now; restart the manager"
-            return Health(QpuState.DOWN, reason)
+            reason = f"its device takes at most {most} shots a run now; chunks are planned anew"
+            return Health(QpuState.DOWN, reason, outdated=True)
         return Health(QpuState.UP)
 
     def _down(self, reason: str) -> Health:
