@@ -55,6 +55,7 @@ _LIMITS = {
     "can_calibrate": "the controller's API has no call that starts a calibration",
     "calibration": "the controller's API says UP or DOWN, and nothing of calibrations",
     "seeded": "atoms can't be seeded",
+    "send_ahead": "a new job cancels the one that runs",
 }
 _NO_PARTIAL = "the controller's API doesn't promise the counts of a cancelled job"
 _HEALTH_RETRY_S = (0.05, 0.2)
