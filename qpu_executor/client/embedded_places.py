@@ -15,9 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qpu_executor.errors import OperatorError
-
-MAX_SOCKET_PATH = 107
-"""Bytes of a unix socket's path: 108 in the kernel, with the zero at its end."""
+from qpu_executor.unix_sockets import MAX_SOCKET_PATH
 
 MAX_PLACES = 1000
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import stat
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -20,8 +19,7 @@ from qpu_executor.farm.engines import make_engine, trouble_of
 from qpu_executor.farm.server import make_app
 from qpu_executor.qpus.farm_token import make_token
 from qpu_executor.qpus.pulser_emulator import PulserEmulator
-
-_MAX_SOCKET_PATH = 107
+from qpu_executor.unix_sockets import listen_on
 
 
 @asynccontextmanager
@@ -55,7 +53,8 @@ async def running_farm(config: FarmConfig) -> AsyncIterator[str]:
 def _open_socket(listen: str) -> tuple[socket.socket, str]:
     parts = urlsplit(listen)
     if parts.scheme == "unix":
-        return _open_unix(Path(parts.path)), listen
+        path = Path(parts.path)
+        return listen_on(path, where="listen", backlog=128, owner_only=True), listen
     assert parts.hostname is not None
     family = socket.AF_INET6 if ":" in parts.hostname else socket.AF_INET
     found = socket.socket(family, socket.SOCK_STREAM)
@@ -72,49 +71,6 @@ def _open_socket(listen: str) -> tuple[socket.socket, str]:
     host = socket.getfqdn() if anywhere else parts.hostname
     shown = f"[{host}]" if ":" in host else host
     return found, f"http://{shown}:{found.getsockname()[1]}"
-
-
-def _open_unix(path: Path) -> socket.socket:
-    """A socket that its owner alone can connect to."""
-    if len(os.fsencode(path)) > _MAX_SOCKET_PATH:
-        raise ConfigError(
-            f"the socket path {path} is too long for the operating system",
-            where="listen",
-            expected=f"at most {_MAX_SOCKET_PATH} bytes",
-        )
-    found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        _remove_dead_socket(path)
-        # The mode from the start, not a moment later.
-        before = os.umask(0o177)
-        try:
-            found.bind(str(path))
-        finally:
-            os.umask(before)
-        found.listen(128)
-    except OSError as error:
-        found.close()
-        raise ConfigError(f"can't listen on {path}: {error.strerror}", where="listen") from None
-    found.setblocking(False)
-    return found
-
-
-def _remove_dead_socket(path: Path) -> None:
-    """Remove the socket of a farm that was killed. Raises ConfigError if one answers there."""
-    try:
-        if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise ConfigError(f"{path} exists and is no socket", where="listen")
-    except FileNotFoundError:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink()
-            return
-    raise ConfigError(
-        f"another process listens on {path}", where="listen", next_step="stop it first"
-    )
 
 
 def _tell_address(path: Path, url: str) -> None:

@@ -33,6 +33,9 @@ class Capabilities:
     `shot_rate_hz`: expected (None: unknown, measured as it goes).
     `can_ask`: an earlier incarnation's chunk can be asked about.
     `partial_results`: a stopped chunk gives the shots that it took.
+    `send_ahead`: the next chunk may be handed over while one runs, begins right after it and
+    can still be taken back. (Where chunks run beside each other, that is `slots`. The manager
+    sends none ahead yet, since no device that it knows takes one.)
     `emulated`: no real atoms. `seeded`: counts follow from (seed, shot number).
     `setup_s`: expected before the first shot of a chunk; `switch_s`: on top of it where
     the chunk before was another task's; `layout_s`: on top of those where its register
@@ -49,6 +52,7 @@ class Capabilities:
     shot_rate_hz: float | None = None
     can_ask: bool = False
     partial_results: bool = False
+    send_ahead: bool = False
     emulated: bool = False
     seeded: bool = False
     setup_s: float = 0.0
@@ -89,12 +93,15 @@ class Health:
     """`state` now, and the reason in words where it isn't UP.
 
     `until`: when this is expected to change (None: unknown); it is looked at then.
+    `outdated`: the device's limits aren't those that `capabilities` says any more, so it is
+    DOWN, and the manager closes and opens the adapter to plan with the new ones.
     """
 
     state: QpuState
     reason: str = ""
     until: Instant | None = None
     calibration: CalibrationStatus | None = None
+    outdated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """Stands in for a QPU that couldn't be opened: it is DOWN with the reason, and takes nothing.
 
 A package that isn't installed, or a service that is away, closes one QPU of a site; the
-others go on. Chunks that it ran for an earlier manager stay UNKNOWN until it is opened by a
-later one: nobody can ask.
+others go on, and it is tried again meanwhile. Chunks that it ran for an earlier manager stay
+UNKNOWN until it is open: nobody can ask.
 """
 
 from __future__ import annotations
@@ -30,19 +30,20 @@ class ClosedQpu:
     """A `QpuAdapter` in place of `adapter`, whose `open` raised `error`."""
 
     def __init__(self, adapter: QpuAdapter, error: QpuExecutorError) -> None:
-        self._adapter = adapter
+        self.adapter = adapter
         next_step = f"; next: {error.next_step}" if error.next_step else ""
-        self.reason = f"it couldn't be opened: {error.message}{next_step}; then start the manager"
+        again = f"it is tried again from time to time, and at once by `qpu resume {adapter.name}`"
+        self.reason = f"it couldn't be opened: {error.message}{next_step}; {again}"
 
     @property
     def name(self) -> str:
         """The QPU's name in the site file."""
-        return self._adapter.name
+        return self.adapter.name
 
     @property
     def capabilities(self) -> Capabilities:
         """The adapter's, as far as it knows them unopened; it runs no kind of program."""
-        return replace(self._adapter.capabilities, kinds=frozenset(), can_calibrate=False)
+        return replace(self.adapter.capabilities, kinds=frozenset(), can_calibrate=False)
 
     async def open(self, clock: Clock, directory: Path) -> None:
         """Nothing is opened."""

@@ -133,9 +133,8 @@ class EmulatorFarm:
         except FarmTrouble as trouble:
             return Health(QpuState.DOWN, str(trouble))
         if found.device != known.device_hash:
-            return Health(
-                QpuState.DOWN, "the farm's device or limits have changed: restart the manager"
-            )
+            reason = "the farm's device or limits have changed; they are read anew"
+            return Health(QpuState.DOWN, reason, outdated=True)
         if found.state == "down":
             return Health(QpuState.DOWN, found.reason or "the farm takes no chunks")
         return Health(QpuState.UP)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
+import re
 import socket
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from qpu_executor.cli.doctor.running import run_checks
 from qpu_executor.cli.doctor.user import UserSetup
 from qpu_executor.errors import ManagerUnreachable
 from qpu_executor.programs.devices import device_json
+from qpu_executor.testing.munged import Munged
 from qpu_executor.testing.sequences import small_sequence
 
 SITE = """
@@ -98,6 +101,62 @@ def test_who_proves_nothing_is_told_how_to(make_manager: Any) -> None:
     (wrong,) = [one for one in json.loads(done.stdout)["checks"] if one["level"] == "wrong"]
     assert wrong["check"] == "manager"
     assert "QPU_TOKEN" in wrong["next_step"]
+
+
+def test_with_a_real_munged_it_is_seen_who_the_manager_takes_the_user_for(
+    make_manager: Any, munged_installed: None
+) -> None:
+    munged = Munged()
+    munged.start()
+    try:
+        proof = f"authentication: [{{{{kind: munge, socket: {munged.socket}}}}}]\n  listen:"
+        manager = make_manager(listen="http://127.0.0.1:0", site=SITE.replace("listen:", proof, 1))
+        manager.start()
+        environment = {"QPU_MANAGER": manager.url, "QPU_MUNGE_SOCKET": munged.socket}
+        well = doctor("--json", **environment)
+        assert well.returncode == 0, well.stdout + well.stderr
+        said = {one["check"]: one["message"] for one in json.loads(well.stdout)["checks"]}
+        assert said["munge"] == f"munged answers on {munged.socket}"
+        assert said["manager"].endswith(f"you are {pwd.getpwuid(os.getuid()).pw_name}")
+    finally:
+        munged.close()
+    away = doctor("--json", **environment)
+    assert away.returncode == 1
+    (wrong,) = [one for one in json.loads(away.stdout)["checks"] if one["level"] == "wrong"]
+    assert wrong["check"] == "manager"
+    assert "munge" in wrong["message"].lower()
+    assert wrong["next_step"]
+
+
+WRONG_CLOCK = """
+import datetime
+
+
+class Behind(datetime.datetime):
+    @classmethod
+    def now(cls, tz=None):
+        return super().now(tz) - datetime.timedelta(minutes=10)
+
+
+datetime.datetime = Behind
+"""
+
+
+def test_a_manager_whose_clock_is_ten_minutes_behind_is_told_of(
+    make_manager: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "behind").mkdir()
+    (tmp_path / "behind" / "sitecustomize.py").write_text(WRONG_CLOCK)
+    manager = make_manager(site=SITE)
+    with monkeypatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(tmp_path / "behind"), prepend=":")
+        manager.start()
+    done = doctor("--json", QPU_MANAGER=manager.url)
+    assert done.returncode == 1
+    (clock,) = [one for one in json.loads(done.stdout)["checks"] if one["check"] == "clock"]
+    assert clock["level"] == "wrong"
+    assert re.search(r"is (9:5\d|10:0\d) ahead of the manager's", clock["message"])
+    assert "chronyc" in clock["next_step"]
 
 
 def test_a_stale_socket_an_unknown_qpu_and_a_wrong_option_are_one_line_each(

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from qpu_executor.errors import RequestRefused
-from qpu_executor.model.states import ChunkState
+from qpu_executor.client import Client
+from qpu_executor.errors import ProgramRefused, RequestRefused
+from qpu_executor.model.states import ChunkState, QpuState
 from qpu_executor.programs.program import Program
 from qpu_executor.programs.pulser_sequence import to_program
 from qpu_executor.testing.controller.ledger import executed_by_mark
@@ -156,3 +157,33 @@ def test_chunk_that_a_dead_controller_leaves_open_is_settled_by_an_operator(
     assert "declared lost by" in settled.reason
     assert result.shots == SHOTS == sum(result.counts.values())
     assert sum(executed_by_mark(controller.ledger).values()) == SHOTS
+
+
+def test_controller_that_was_away_joins_and_a_smaller_limit_is_planned_with(
+    make_manager: Any, make_controller: Callable[[], ControllerProcess], program: Program
+) -> None:
+    controller = make_controller()
+    controller.kill()
+    site = SITE.replace("silence_s: 1", "silence_s: 1, specs_every_s: 0.01")
+    site += "  local: {{{{kind: pulser-emulator}}}}\n"
+    served = make_manager(site=site.format(url=controller.url))
+    served.start()
+    with served.connect() as client:
+        assert state_of(client, "fresnel") is QpuState.DOWN
+        with pytest.raises(ProgramRefused, match="qpu resume fresnel"):
+            client.submit(program, SHOTS, qpu="fresnel")
+        controller.start()
+        client.resume("fresnel")
+        while state_of(client, "fresnel") is not QpuState.UP:
+            time.sleep(0.05)
+        assert client.submit(program, 50, qpu="fresnel").result(timeout=60).shots == 50
+        controller.control("specs", {"max_runs": 7})
+        result = client.submit(program, 50, qpu="fresnel").result(timeout=60)
+        assert result.shots == 50
+        whole = client.submit(program, 21, qpu="fresnel").result(timeout=60)
+    assert [chunk.shots_counted for chunk in whole.chunks] == [7, 7, 7]
+
+
+def state_of(client: Client, name: str) -> QpuState:
+    """That of one QPU."""
+    return {qpu.name: qpu.state for qpu in client.qpus()}[name]

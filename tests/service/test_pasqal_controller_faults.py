@@ -548,13 +548,16 @@ async def test_other_refusals_are_the_device_s(rig: Rig, order: Order, status: i
     assert (await run(qpu, order())).shots == 10
 
 
-async def test_fewer_shots_a_run_than_were_planned_close_it_until_a_restart(rig: Rig) -> None:
+async def test_fewer_shots_a_run_than_were_planned_close_it_until_it_is_opened_anew(
+    rig: Rig,
+) -> None:
     qpu = await rig.qpu(specs_every_s=1e-6)
     rig.machine.specs = {**rig.machine.specs, "max_runs": 5}
     await qpu.describe()
     health = await qpu.health()
     assert health.state is QpuState.DOWN
-    assert "at most 5 shots a run now; restart the manager" in health.reason
+    assert health.outdated
+    assert "at most 5 shots a run now" in health.reason
 
 
 async def test_a_device_that_nobody_can_read_leaves_the_last_one_in_force(

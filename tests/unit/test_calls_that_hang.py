@@ -11,7 +11,14 @@ import pytest
 from qpu_executor.errors import DeviceError
 from qpu_executor.manager.service.dispatcher import Dispatcher
 from qpu_executor.manager.service.fleet import Fleet, Qpu
-from qpu_executor.model.events import ChunkFinished, ChunkLost, ChunkStarted, Event, QpuReported
+from qpu_executor.model.events import (
+    ChunkFinished,
+    ChunkLost,
+    ChunkStarted,
+    ChunkUnanswered,
+    Event,
+    QpuReported,
+)
 from qpu_executor.model.states import QpuState
 from qpu_executor.model.values import ChunkId
 from qpu_executor.programs.program import Program
@@ -111,6 +118,51 @@ async def test_adopted_chunk_whose_qpu_never_answers_the_question_takes_it_down(
     await bench.until(QpuReported("bad", QpuState.UP))
     await asyncio.wait_for(bench.dispatcher.close(), 10)
     assert bench.bad.caught == 1
+
+
+async def test_handing_over_that_never_ends_is_unknown_after_the_deadline_and_can_be_settled() -> (
+    None
+):
+    bench = Bench("start")
+    await bench.open()
+    bench.dispatcher.start("bad", order(STUCK))
+    await bench.clock.advance(bench.fleet.get("bad").rules.unknown_deadline_s)
+    said = f"nobody has said for 600 s what became of chunk {STUCK}"
+    await bench.until(ChunkUnanswered(STUCK, said))
+    await bench.until(QpuReported("bad", QpuState.DOWN, f"{said}: `qpu settle 1`"))
+    bench.dispatcher.settled("bad", STUCK)
+    await bench.until(QpuReported("bad", QpuState.UP))
+    assert bench.bad.caught == 1
+    await bench.dispatcher.close()
+
+
+async def test_end_that_an_adapter_doesn_t_tell_is_asked_for() -> None:
+    bench = Bench("wait")
+    await bench.open()
+    bench.dispatcher.start("bad", order(STUCK))
+    await bench.until(ChunkStarted(STUCK))
+    deadline_s = bench.fleet.get("bad").rules.unknown_deadline_s
+    await bench.clock.advance(deadline_s)
+    assert bench.events.empty(), "it runs, by its adapter's word"
+    bench.bad.finish(STUCK, {"0": 4}, device_s=3.0)
+    await bench.clock.advance(deadline_s)
+    await bench.until(ChunkFinished(STUCK, 4, 3.0, 0.0))
+    assert bench.bad.caught == 1
+    await bench.dispatcher.close()
+
+
+async def test_adapter_that_says_nothing_of_a_running_chunk_leaves_it_unknown() -> None:
+    bench = Bench("wait", "ask")
+    await bench.open()
+    bench.dispatcher.start("bad", order(STUCK))
+    await bench.until(ChunkStarted(STUCK))
+    deadline_s = bench.fleet.get("bad").rules.unknown_deadline_s
+    await bench.clock.advance(2 * deadline_s)
+    said = f"nobody has said for 600 s what became of chunk {STUCK}"
+    await bench.until(ChunkUnanswered(STUCK, said))
+    bench.dispatcher.settled("bad", STUCK)
+    await bench.until(QpuReported("bad", QpuState.UP))
+    await bench.dispatcher.close()
 
 
 async def test_health_that_is_never_told_is_down_until_it_is() -> None:

@@ -362,7 +362,8 @@ async def test_a_farm_with_another_device_is_down_until_the_manager_is_restarted
         address.write_text(url)
         health = await qpu.health()
         assert health.state is QpuState.DOWN
-        assert "device or limits have changed: restart" in health.reason
+        assert "device or limits have changed" in health.reason
+        assert health.outdated
     await qpu.close()
     await other.close()
 

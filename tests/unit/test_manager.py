@@ -12,12 +12,13 @@ import pytest
 
 from qpu_executor.errors import ManagerBusy, QpuExecutorError, StoreError, UnknownTask
 from qpu_executor.manager.auth.caller import Caller
+from qpu_executor.manager.service import loop
 from qpu_executor.manager.service.admission import Admission
 from qpu_executor.manager.service.clock import SystemClock
 from qpu_executor.manager.service.fleet import Fleet, Qpu
 from qpu_executor.manager.service.manager import Manager
 from qpu_executor.manager.service.orders import Accepted, NewTask
-from qpu_executor.manager.store.records import TaskRow
+from qpu_executor.manager.store.records import AddJournal, Change, TaskRow
 from qpu_executor.manager.store.sql import SqlStore
 from qpu_executor.model.states import ChunkState, TaskState
 from qpu_executor.model.values import JobClass
@@ -89,6 +90,16 @@ async def bench(path: Path, qpu: FakeQpu) -> AsyncIterator[Bench]:
     finally:
         await made.manager.stop()
         await made.store.close()
+
+
+async def stored_states(path: Path, task_id: int) -> list[ChunkState]:
+    """What the next manager reads."""
+    store = SqlStore(path)
+    await store.open()
+    try:
+        return [row.state for row in (await store.chunks([task_id]))[task_id]]
+    finally:
+        await store.close()
 
 
 def scripted(**changes: Any) -> FakeQpu:
@@ -257,6 +268,48 @@ async def test_restarted_manager_asks_about_the_chunk_and_takes_its_answer(tmp_p
         await two.until(task.id, TaskState.COMPLETED)
         assert len(qpu.orders) == 1, "the chunk that ran on is not sent again"
         assert await two.chunk_states(task.id) == [(ChunkState.FINISHED, 100)]
+
+
+async def test_an_acceptance_that_was_not_saved_before_the_kill_sends_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "ACCEPTED_S", 3600)
+    qpu = scripted()
+    path = tmp_path / "s.sqlite"
+    async with bench(path, qpu) as one:
+        task = await one.submit(100)
+        order = await qpu.next_order()
+    assert await stored_states(path, task.id) == [ChunkState.SENT]
+    async with bench(path, qpu) as two:
+        take(qpu, order)
+        await two.until(task.id, TaskState.COMPLETED)
+        assert len(qpu.orders) == 1
+        assert await two.chunk_states(task.id) == [(ChunkState.FINISHED, 100)]
+
+
+async def test_a_chunk_s_acceptance_end_and_successor_are_one_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "ACCEPTED_S", 3600)
+    commits: list[list[str]] = []
+    qpu = scripted()
+    async with bench(tmp_path / "s.sqlite", qpu) as one:
+        save = one.store.apply
+
+        async def counted(changes: Sequence[Change]) -> None:
+            rows = [change.row for change in changes if isinstance(change, AddJournal)]
+            commits.append([row.kind for row in rows])
+            await save(changes)
+
+        monkeypatch.setattr(one.store, "apply", counted)
+        task = await one.submit(300)
+        for _ in range(3):
+            take(qpu, await qpu.next_order())
+        await one.until(task.id, TaskState.COMPLETED)
+    commits = [kinds for kinds in commits if kinds != ["WokenUp"]]
+    assert len(commits) == 4, commits
+    assert commits[0][0] == "TaskState"
+    assert all(kinds[:2] == ["ChunkStarted", "ChunkFinished"] for kinds in commits[1:])
 
 
 async def test_nobody_sees_or_touches_another_callers_tasks(tmp_path: Path) -> None:

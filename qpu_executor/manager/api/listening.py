@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import socket
-import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +18,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from qpu_executor.errors import ConfigError, NotAuthenticated, QpuExecutorError
 from qpu_executor.manager.auth.caller import Caller
 from qpu_executor.manager.auth.peer import caller_of_socket
+from qpu_executor.unix_sockets import listen_on
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
-MAX_SOCKET_PATH = 107
 
 
 class CallerProtocol(HttpToolsProtocol):
@@ -168,7 +167,8 @@ def _open(address: str, exposure: Exposure) -> tuple[socket.socket, str]:
     except ValueError as error:
         raise ConfigError(f"{address!r}: {error}", where="manager.listen") from None
     if parts.scheme == "unix" and parts.path.startswith("/") and not parts.netloc:
-        return _open_unix(Path(parts.path), exposure.socket_mode), address
+        path, mode = Path(parts.path), exposure.socket_mode
+        return listen_on(path, where="manager.listen", backlog=512, mode=mode), address
     if parts.scheme in ("http", "https") and parts.hostname:
         _refuse_exposed(address, parts.scheme, parts.hostname, exposure)
         return _open_tcp(address, parts.scheme, parts.hostname, port)
@@ -176,48 +176,6 @@ def _open(address: str, exposure: Exposure) -> tuple[socket.socket, str]:
         f"{address!r} is no address to listen on",
         where="manager.listen",
         expected="unix:///run/qpu-executor/manager.sock or http://127.0.0.1:8080",
-    )
-
-
-def _open_unix(path: Path, mode: int) -> socket.socket:
-    if len(os.fsencode(path)) > MAX_SOCKET_PATH:
-        raise ConfigError(
-            f"the socket path {path} is too long for the operating system",
-            where="manager.listen",
-            expected=f"at most {MAX_SOCKET_PATH} bytes",
-        )
-    found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        _remove_dead_socket(path)
-        found.bind(str(path))
-        path.chmod(mode)  # whatever the umask is: connecting takes the right to write
-        found.listen(512)
-    except OSError as error:
-        found.close()
-        raise ConfigError(
-            f"can't listen on {path}: {error.strerror or error}", where="manager.listen"
-        ) from error
-    found.setblocking(False)
-    return found
-
-
-def _remove_dead_socket(path: Path) -> None:
-    """Remove the socket of a manager that was killed; refuse if one answers there."""
-    try:
-        if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise ConfigError(
-                f"{path} exists and is no socket", where="manager.listen", next_step="remove it"
-            )
-    except FileNotFoundError:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink()
-            return
-    raise ConfigError(
-        f"another process listens on {path}", where="manager.listen", next_step="stop it first"
     )
 
 

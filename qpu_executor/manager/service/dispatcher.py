@@ -3,7 +3,9 @@
 One asyncio task per chunk in flight. The dispatcher decides nothing: it starts
 the chunks it is told to, asks again about those that nobody answers for, and
 posts what it learns to the manager's inbox. A QPU that has said nothing about a
-chunk for as long as its site allows is DOWN until that chunk is settled.
+chunk for as long as its site allows is DOWN until that chunk is settled: while it is
+handed over, and when it is asked. It is asked about a chunk that runs, too, each time
+that it has said nothing for so long.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from collections.abc import Callable, Coroutine
 
 from qpu_executor.errors import ManagerUnreachable, ProgramError, QpuExecutorError
 from qpu_executor.manager.service.fleet import Fleet, Qpu
-from qpu_executor.manager.service.qpu_news import health_events, held_down
+from qpu_executor.manager.service.watching import Watch
 from qpu_executor.model.clock import Clock
 from qpu_executor.model.events import (
     CalibrationEnded,
@@ -28,7 +30,7 @@ from qpu_executor.model.events import (
 )
 from qpu_executor.model.states import QpuState
 from qpu_executor.model.values import MICROSECONDS, ChunkId
-from qpu_executor.qpus.base import ChunkOrder, ChunkOutcome, Health, OutcomeKind
+from qpu_executor.qpus.base import ChunkOrder, ChunkOutcome, OutcomeKind
 
 log = logging.getLogger(__name__)
 
@@ -60,17 +62,20 @@ class Dispatcher:
         self._fleet = fleet
         self._post = post
         self._clock = clock
-        self._health_every_s = health_every_s
         self._answer_s = answer_s
+        self._watch = Watch(fleet, post, clock, health_every_s, answer_s)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._said: dict[str, Health] = {}
         self._followed: dict[ChunkId, asyncio.Task[None]] = {}
         self._unanswered: dict[ChunkId, asyncio.Task[None]] = {}
 
     def watch_health(self) -> None:
-        """Report every QPU whose health changes, from now on."""
+        """Report every QPU whose health changes, from now on, and open those that aren't open."""
         for qpu in self._fleet:
-            self._spawn(self._watch(qpu), f"health of {qpu.name}")
+            self._spawn(self._watch.follow(qpu), f"health of {qpu.name}")
+
+    def look_now(self, qpu: str) -> None:
+        """An operator expects that a QPU is well again: look, or open it, at once."""
+        self._watch.hurry(qpu)
 
     def start(self, qpu: str, order: ChunkOrder) -> None:
         """Hand a chunk to its QPU and follow it to its end."""
@@ -147,25 +152,28 @@ class Dispatcher:
 
     async def _run(self, qpu: Qpu, order: ChunkOrder) -> None:
         chunk = order.chunk
+        self._await_an_answer(qpu, chunk)
         if chunk.task_id < self._ask_first_below and await self._known_from_before(qpu, chunk):
             return
         try:
             await qpu.adapter.start(order)
         except ProgramError as error:
+            self._answered(qpu, chunk)
             self._post(ChunkRefused(chunk, str(error)), None)
             return
         except ManagerUnreachable as error:
             self._post(ChunkUnanswered(chunk, str(error)), None)
-            self._await_an_answer(qpu, chunk)
             await self._resolve(qpu, chunk)
             return
         except QpuExecutorError as error:
+            self._answered(qpu, chunk)
             # What a closed QPU doesn't take is no fault that counts against the task, and
             # the core has to know that it is closed before it sends the next one.
-            await self._look(qpu)
+            await self._watch.look(qpu)
             fault = qpu.health.state is QpuState.UP
             self._post(ChunkLost(chunk, str(error), fault), None)
             return
+        self._answered(qpu, chunk)
         self._post(ChunkStarted(chunk), None)
         await self._follow(qpu, chunk)
 
@@ -183,16 +191,42 @@ class Dispatcher:
         return False
 
     async def _follow(self, qpu: Qpu, chunk: ChunkId) -> None:
-        outcome = await qpu.adapter.wait(chunk)
+        outcome = await self._waited(qpu, chunk)
         if outcome.kind is OutcomeKind.UNANSWERED:
             self._await_an_answer(qpu, chunk)
         if outcome.health is not None:
-            self._saw(qpu, outcome.health)
+            self._watch.saw(qpu, outcome.health)
         elif outcome.kind is OutcomeKind.FAULT:
-            await self._look(qpu)
+            await self._watch.look(qpu)
         self._post(event_of(chunk, outcome), outcome)
         if outcome.kind is OutcomeKind.UNANSWERED:
             await self._resolve(qpu, chunk)
+
+    async def _waited(self, qpu: Qpu, chunk: ChunkId) -> ChunkOutcome:
+        """How the chunk ended; asked about, where an adapter has said nothing for long."""
+        waiting = asyncio.ensure_future(qpu.adapter.wait(chunk))
+        asking = asyncio.ensure_future(self._asked_now_and_then(qpu, chunk))
+        try:
+            await asyncio.wait((waiting, asking), return_when=asyncio.FIRST_COMPLETED)
+            outcome = (waiting if waiting.done() else asking).result()
+        finally:
+            waiting.cancel()
+            asking.cancel()
+        if outcome.kind is not OutcomeKind.UNANSWERED:
+            self._answered(qpu, chunk)
+        return outcome
+
+    async def _asked_now_and_then(self, qpu: Qpu, chunk: ChunkId) -> ChunkOutcome:
+        """What the QPU says once it no longer says that the chunk runs."""
+        while True:
+            allowed = int(qpu.rules.unknown_deadline_s * MICROSECONDS)
+            await self._clock.sleep_until(self._clock.now() + allowed)
+            # Whoever doesn't answer this either is overdue after the same time again.
+            self._await_an_answer(qpu, chunk)
+            outcome = await qpu.adapter.ask(chunk)
+            if outcome is not None:
+                return outcome
+            self._answered(qpu, chunk)
 
     async def _resolve(self, qpu: Qpu, chunk: ChunkId) -> None:
         """Ask until the QPU says what became of the chunk; it is never started again here."""
@@ -227,7 +261,7 @@ class Dispatcher:
         if waiting is not None:
             waiting.cancel()
         if qpu.overdue.pop(chunk, None) is not None:
-            self._saw(qpu, self._said[qpu.name])
+            self._watch.overdue_changed(qpu)
 
     async def _overdue(self, qpu: Qpu, chunk: ChunkId) -> None:
         since = self._clock.now()
@@ -240,9 +274,8 @@ class Dispatcher:
         reason = f"nobody has said for {allowed_s:g} s what became of chunk {chunk}"
         log.error("QPU %s: %s; it is DOWN until that is settled", qpu.name, reason)
         self._post(ChunkUnanswered(chunk, reason), None)
-        said = self._said.get(qpu.name, qpu.health)
         qpu.overdue[chunk] = f"{reason}: `qpu settle {chunk.task_id}`"
-        self._saw(qpu, said)
+        self._watch.overdue_changed(qpu)
 
     # -- what else a QPU is asked -----------------------------------------------
 
@@ -256,47 +289,7 @@ class Dispatcher:
             log.warning("QPU %s can't be calibrated: %s", qpu.name, error)
             self._post(CalibrationEnded(qpu.name, worked=False), None)
             return
-        await self._look(qpu)
-
-    async def _watch(self, qpu: Qpu) -> None:
-        while True:
-            now = self._clock.now()
-            look_at = now + int(self._health_every_s * MICROSECONDS)
-            until = qpu.health.until
-            if until is not None and until > now:
-                look_at = min(look_at, until)
-            await self._clock.sleep_until(look_at)
-            await self._look(qpu)
-            await self._describe_again(qpu)
-
-    async def _describe_again(self, qpu: Qpu) -> None:
-        """Specifications drift: new programs are checked against the newest one."""
-        if qpu.health.state is not QpuState.UP:
-            return
-        try:
-            async with asyncio.timeout(self._answer_s):
-                found = await qpu.adapter.describe()
-        except (QpuExecutorError, TimeoutError) as error:
-            log.warning("QPU %s doesn't describe its device now: %s", qpu.name, error)
-            return
-        if found != qpu.description:
-            log.warning("the device of QPU %s has changed", qpu.name)
-            qpu.description = found
-
-    async def _look(self, qpu: Qpu) -> None:
-        try:
-            async with asyncio.timeout(self._answer_s):
-                health = await qpu.adapter.health()
-        except TimeoutError:
-            silence = f"its adapter hasn't said for {self._answer_s:g} s how it is"
-            health = Health(QpuState.DOWN, silence)
-        self._saw(qpu, health)
-
-    def _saw(self, qpu: Qpu, health: Health) -> None:
-        self._said[qpu.name] = health
-        before, qpu.health = qpu.health, held_down(health, qpu.overdue.values())
-        for event in health_events(qpu.name, before, qpu.health):
-            self._post(event, None)
+        await self._watch.look(qpu)
 
     def _spawn(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work, name=name)

@@ -21,8 +21,6 @@ from qpu_executor.qpus.closed import ClosedQpu
 
 log = logging.getLogger(__name__)
 
-log = logging.getLogger(__name__)
-
 
 @dataclass(slots=True)
 class Qpu:
@@ -44,6 +42,11 @@ class Qpu:
     def capabilities(self) -> Capabilities:
         """What the adapter can do."""
         return self.adapter.capabilities
+
+    @property
+    def closed(self) -> bool:
+        """It couldn't be opened: another adapter stands in for its own."""
+        return isinstance(self.adapter, ClosedQpu)
 
     def spec(self) -> QpuSpec:
         """The QPU as the scheduling core sees it."""
@@ -83,6 +86,7 @@ class Fleet:
         self._open_s = open_s
         self._close_s = close_s
         self._qpus = {qpu.name: qpu for qpu in qpus}
+        self._opened_with: tuple[Clock, Path] | None = None
 
     async def open(self, clock: Clock, directory: Path) -> None:
         """Open every adapter. One that can't be opened is a QPU that is down, with the reason.
@@ -91,23 +95,61 @@ class Fleet:
         OperatorError for a plan that a QPU can't follow, and what the first one raised
         where no QPU at all can be opened.
         """
+        self._opened_with = (clock, directory)
         failed: list[QpuExecutorError] = []
         for qpu in self._qpus.values():
-            try:
-                async with asyncio.timeout(self._open_s):
-                    await qpu.adapter.open(clock, directory)
-                    qpu.description = await qpu.adapter.describe()
-            except (QpuExecutorError, TimeoutError) as error:
-                why = error if isinstance(error, QpuExecutorError) else self._too_slow(qpu)
-                failed.append(why)
-                await self._close(qpu)
-                qpu.adapter = ClosedQpu(qpu.adapter, why)
-                log.error("QPU %s: %s", qpu.name, why)
-            else:
+            error = await self._open(qpu, qpu.adapter)
+            if error is None:
                 _refuse_impossible_plan(qpu, qpu.rules.plan)
-            qpu.health = await self._first_health(qpu)
+            else:
+                failed.append(error)
+                log.error("QPU %s: %s", qpu.name, error)
         if failed and len(failed) == len(self._qpus):
             raise failed[0]
+
+    async def open_again(self, qpu: Qpu) -> QpuExecutorError | None:
+        """Open a QPU that isn't open, or anew; why it can't be. Its health is known afterwards."""
+        adapter = qpu.adapter
+        if isinstance(adapter, ClosedQpu):
+            adapter = adapter.adapter
+        else:
+            await self._close(qpu)
+        error = await self._open(qpu, adapter)
+        if error is None:
+            try:
+                _refuse_impossible_plan(qpu, qpu.rules.plan)
+            except OperatorError as impossible:
+                error = await self._shut(qpu, adapter, impossible)
+                qpu.health = await self._first_health(qpu)
+        return error
+
+    async def _open(self, qpu: Qpu, adapter: QpuAdapter) -> QpuExecutorError | None:
+        """Open an adapter for this QPU; where that fails, it is closed, and another stands in."""
+        assert self._opened_with is not None
+        clock, directory = self._opened_with
+        error: QpuExecutorError | None = None
+        try:
+            async with asyncio.timeout(self._open_s):
+                await adapter.open(clock, directory)
+                description = await adapter.describe()
+        except (QpuExecutorError, TimeoutError) as failure:
+            why = failure if isinstance(failure, QpuExecutorError) else self._too_slow(qpu)
+            error = await self._shut(qpu, adapter, why)
+        except asyncio.CancelledError:
+            await self._shut(qpu, adapter, self._too_slow(qpu))
+            raise
+        else:
+            qpu.adapter, qpu.description = adapter, description
+        qpu.health = await self._first_health(qpu)
+        return error
+
+    async def _shut(
+        self, qpu: Qpu, adapter: QpuAdapter, error: QpuExecutorError
+    ) -> QpuExecutorError:
+        qpu.adapter = adapter
+        await self._close(qpu)
+        qpu.adapter = ClosedQpu(adapter, error)
+        return error
 
     async def close(self) -> None:
         """Close every adapter, also after a failed `open`; one that doesn't end is left."""

@@ -28,7 +28,7 @@ from qpu_executor.manager.service.store_patience import StorePatience
 from qpu_executor.manager.store.base import Store
 from qpu_executor.manager.store.records import TaskFilter, TaskRow
 from qpu_executor.model.clock import Clock
-from qpu_executor.model.events import Event, WokenUp
+from qpu_executor.model.events import ChunkStarted, Event, WokenUp
 from qpu_executor.model.values import Instant
 from qpu_executor.qpus.base import ChunkOutcome
 from qpu_executor.scheduling.scheduler import Scheduler
@@ -37,6 +37,12 @@ log = logging.getLogger(__name__)
 
 INBOX_LIMIT = 50_000
 """Above this many waiting items, callers are asked to come back later."""
+
+ACCEPTED_S = 0.02
+"""That a QPU has accepted a chunk may wait so long (real seconds) to be saved with something
+else. Nothing is decided on it, and a manager that is killed before asks the QPU anyway: a
+chunk that ends sooner costs one commit instead of two, and its end doesn't wait for the first.
+Longer ones, between which a QPU would wait, have it saved while they run."""
 
 Answered = TypeVar("Answered")
 
@@ -125,7 +131,8 @@ class DecisionLoop:
         def happen(ledger: Ledger, now: Instant) -> None:
             self.decide(event, outcome, ledger, now)
 
-        self._inbox.post(_Item(happen, (), (), lambda error: None))
+        within_s = ACCEPTED_S if isinstance(event, ChunkStarted) else 0.0
+        self._inbox.post(_Item(happen, (), (), lambda error: None), within_s)
 
     def note(self, work: Callable[[Ledger, Instant], None]) -> None:
         """Do `work` in the next turn; nobody waits for it."""

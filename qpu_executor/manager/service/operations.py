@@ -62,8 +62,9 @@ class Operations:
 
     @on_record("resume")
     async def resume(self, qpu: str) -> None:
-        """Let a drained QPU take chunks again."""
+        """Let a drained QPU take chunks again; one that is DOWN is looked at, or opened, now."""
         await self._decide("resume", QpuResumed(qpu), qpu)
+        self._manager.dispatcher.look_now(qpu)
 
     @on_record("calibrate")
     async def calibrate(self, qpu: str) -> None:

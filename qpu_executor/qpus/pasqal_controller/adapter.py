@@ -55,6 +55,7 @@ _LIMITS = {
     "can_calibrate": "the controller's API has no call that starts a calibration",
     "calibration": "the controller's API says UP or DOWN, and nothing of calibrations",
     "seeded": "atoms can't be seeded",
+    "send_ahead": "a new job cancels the one that runs",
 }
 _NO_PARTIAL = "the controller's API doesn't promise the counts of a cancelled job"
 _HEALTH_RETRY_S = (0.05, 0.2)
@@ -349,8 +350,8 @@ class PasqalController:
             return Health(state, "the controller says that it isn't operational")
         most = device.fields.get("max_runs")
         if most is not None and (self._max_shots is None or most < self._max_shots):
-            reason = f"its device takes at most {most} shots a run now; restart the manager"
-            return Health(QpuState.DOWN, reason)
+            reason = f"its device takes at most {most} shots a run now; chunks are planned anew"
+            return Health(QpuState.DOWN, reason, outdated=True)
         return Health(QpuState.UP)
 
     def _down(self, reason: str) -> Health:

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class PublishedDevice:
-    """`text`: JSON of the newest specification that Pulser can read; "" before the first.
+    """`fields`: of `text`, parsed once (they are looked at between two chunks); not to be changed.
 
     `seconds`: a clock that counts seconds. `max_age_s`: how old `text` may get.
     """
@@ -39,7 +39,8 @@ class PublishedDevice:
         seconds: Callable[[], float],
         max_age_s: float,
     ) -> None:
-        self.text = ""
+        self.fields: dict[str, Any] = {}
+        self._text = ""
         self._name = name
         self._connection = connection
         self._preparing = preparing
@@ -47,15 +48,15 @@ class PublishedDevice:
         self._max_age_s = max_age_s
         self._read_at: float | None = None
 
+    @property
+    def text(self) -> str:
+        """JSON of the newest specification that Pulser can read; "" before the first."""
+        return self._text
+
     def recall(self, text: str) -> None:
         """What it was when a manager last saw it, until it is read."""
-        self.text = text
-
-    @property
-    def fields(self) -> dict[str, Any]:
-        """Its fields; empty before it is known."""
-        found: dict[str, Any] = json.loads(self.text) if self.text else {}
-        return found
+        self._text = text
+        self.fields = json.loads(text) if text else {}
 
     async def keep_fresh(self) -> None:
         """Read it again if it is too old. Without an answer the last one stays in force."""
@@ -83,7 +84,9 @@ class PublishedDevice:
                     f"Pulser can't read the device that the controller publishes: {reason}",
                     "install the version of Pulser that it was written with",
                 )
-        changed, self.text = text != self.text, text
+        changed = text != self._text
+        if changed:
+            self.recall(text)
         self._read_at = self._seconds()
         return changed
 

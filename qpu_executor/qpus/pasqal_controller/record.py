@@ -64,6 +64,7 @@ class SentRecord:
         self._path = path
         self._sent: OrderedDict[ChunkId, Sent] = OrderedDict()
         self._disk: ThreadPoolExecutor | None = None
+        self._newest_work: Future[Any] | None = None
         self._file: int | None = None
         self._end = 0
         self._length = 0
@@ -138,7 +139,7 @@ class SentRecord:
             self.device = device
             self._note({"device": device})
 
-    # -- the file, in a thread of its own ------------------------------------------
+    # -- the file; what may take time, in a thread of its own -----------------------
 
     def _keep(self, chunk: ChunkId, sent: Sent) -> None:
         self._sent[chunk] = sent
@@ -149,18 +150,32 @@ class SentRecord:
     def _note(self, line: dict[str, Any]) -> None:
         """Write a line some time soon, and save it with those before it."""
         if self._disk is not None:
-            self._disk.submit(self._append, line, save=True)
+            self._submit(lambda: self._append(_encoded(line), save=True))
 
     async def _write(self, line: dict[str, Any]) -> None:
-        await self._on_disk(lambda: self._append(line))
+        """Write a line now: from here, where nothing is being written and there is room.
+
+        That copies some hundred bytes into memory of the system's. To let the thread do it
+        would take ten times as long, and the QPU stands idle meanwhile.
+        """
+        text = _encoded(line)
+        idle = self._newest_work is None or self._newest_work.done()
+        if idle and self._file is not None and self._end + len(text) <= self._length:
+            self._append(text)
+        else:
+            await self._on_disk(lambda: self._append(text))
 
     async def _on_disk(self, work: Callable[[], R]) -> R:
-        assert self._disk is not None
-        running: Future[R] = self._disk.submit(work)
-        return await asyncio.wrap_future(running)
+        return await asyncio.wrap_future(self._submit(work))
 
-    def _append(self, line: dict[str, Any], *, save: bool = False) -> None:
-        text = _encoded(line)
+    def _submit(self, work: Callable[[], R]) -> Future[R]:
+        """Let the thread do it, after all that it was given before."""
+        assert self._disk is not None
+        running = self._disk.submit(work)
+        self._newest_work = running
+        return running
+
+    def _append(self, text: bytes, *, save: bool = False) -> None:
         if self._file is None or self._end + len(text) > self._length:
             self._write_anew()
         assert self._file is not None

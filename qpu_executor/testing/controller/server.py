@@ -19,7 +19,7 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from qpu_executor.testing.controller.faults import Deed, Fault, Faults, Route
-from qpu_executor.testing.controller.machine import ControllerMachine, MachineJob, moment
+from qpu_executor.testing.controller.jobs import JobBook, MachineJob, moment
 
 API = "/api/v1"
 
@@ -29,7 +29,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class StandInServer:
     """`requests`: how often each call was made, by `Route.value`."""
 
-    def __init__(self, machine: ControllerMachine, faults: Faults) -> None:
+    def __init__(self, machine: JobBook, faults: Faults) -> None:
         self.machine = machine
         self.faults = faults
         self.requests: Counter[str] = Counter()
@@ -94,7 +94,7 @@ class StandInServer:
         return _said(self._document(job))
 
     async def _operational(self, request: web.Request) -> web.StreamResponse:
-        return _said({"operational_status": self.machine.behaviour.operational})
+        return _said({"operational_status": await self.machine.operational()})
 
     async def _system(self, request: web.Request) -> web.StreamResponse:
         return _said({"specs": self.machine.specs})
