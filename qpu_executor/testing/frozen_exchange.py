@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from qpu_executor import __version__
-from qpu_executor.client import Client, TaskOrder, connect
+from qpu_executor.client import Client, Result, TaskOrder, connect
 from qpu_executor.client.problems import Reply
 from qpu_executor.client.protocol import ApiRequest
 from qpu_executor.client.transport import Transport
@@ -56,11 +56,12 @@ def record(url: str, program: Program) -> list[dict[str, Any]]:
         transport = client._client._channel.transport
         transport.__class__ = RecordingTransport
         transport.notes = notes  # type: ignore[attr-defined]
-        _talk(client, program)
+        talk(client, program)
     return notes
 
 
-def _talk(client: Client, program: Program) -> None:
+def talk(client: Client, program: Program) -> list[Result]:
+    """What the first client could ask, every verb of it; the results of its first two tasks."""
     client.health()
     client.qpus()
     client.qpu("emulator")
@@ -72,8 +73,7 @@ def _talk(client: Client, program: Program) -> None:
         TaskOrder(program=program, shots=5, seed=3, name="held", key="c", held=True),
     ]
     tasks = client.submit_many(orders)
-    for task in tasks[:2]:
-        task.result(timeout=120)
+    results = [task.result(timeout=120) for task in tasks[:2]]
     client.submit_many(orders[:1])
     client.results([task.id for task in tasks])
     client.task_detail(tasks[0].id)
@@ -92,6 +92,7 @@ def _talk(client: Client, program: Program) -> None:
     client.session(session.id)
     client.cancel_session(session.id)
     client.close_session(session.id)
+    return results
 
 
 def main(url: str, path: str) -> None:
