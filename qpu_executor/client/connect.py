@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from qpu_executor.client import embedded
 from qpu_executor.client.address import Address, parse_address
@@ -79,6 +81,24 @@ async def aconnect(
         on_close=found.release,
     )
     return await client.start()
+
+
+_shared: WeakValueDictionary[tuple[int, str], Client] = WeakValueDictionary()
+"""By process and URL. Handles keep what they use; the last one takes its client along."""
+_sharing = threading.Lock()
+
+
+def shared_client(url: str) -> Client:
+    """This process's client for handles that came here from elsewhere.
+
+    Raises as `connect()` does.
+    """
+    key = (os.getpid(), url)
+    with _sharing:
+        found = _shared.get(key)
+        if found is None or found.closed:
+            found = _shared[key] = connect(url)
+        return found
 
 
 def _find(
