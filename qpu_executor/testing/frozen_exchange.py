@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from qpu_executor import __version__
-from qpu_executor.client import Client, Result, TaskOrder, connect
+from qpu_executor.client import Client, Result, SessionTerms, TaskOrder, connect
 from qpu_executor.client.problems import Reply
 from qpu_executor.client.protocol import ApiRequest
 from qpu_executor.client.transport import Transport
@@ -50,13 +50,14 @@ class RecordingTransport(Transport):
 
 
 def record(url: str, program: Program) -> list[dict[str, Any]]:
-    """The notes of one conversation that uses every verb of the client."""
+    """The notes of one conversation that uses the verbs of a user's client."""
     notes: list[dict[str, Any]] = []
     with connect(url) as client:
         transport = client._client._channel.transport
         transport.__class__ = RecordingTransport
         transport.notes = notes  # type: ignore[attr-defined]
         talk(client, program)
+        talk_of_policies(client, program)
     return notes
 
 
@@ -93,6 +94,34 @@ def talk(client: Client, program: Program) -> list[Result]:
     client.cancel_session(session.id)
     client.close_session(session.id)
     return results
+
+
+def talk_of_policies(client: Client, program: Program) -> list[Result]:
+    """What came with policies, sessions that say something, and windows; after `talk`."""
+    client.windows()
+    client.shares()
+    client.program(program.hash)
+    client.estimate(program, 10, job_class="production")
+    terms = SessionTerms(ends_in_s=3600.0, shape="balanced", expected_tasks=2, think_s=5.0)
+    session = client.open_session("policies", key="frozen-policies", terms=terms)
+    client.sessions()
+    first = TaskOrder(
+        program, 25, seed=4, key="p", session=session.id, device="AnalogDevice",
+        require={"emulated": True, "min_qubits": 2}, time_limit_s=600.0, path_s=3.0,
+        on_recalibration="continue", stop_when={"min_shots": 20, "distinct": 2},
+    )  # fmt: skip
+    held = TaskOrder(program, 5, seed=5, key="q", held=True, session=session.id)
+    one, other = client.submit_many([first, held])
+    client.why(other.id)
+    client.partial_result(other.id)
+    result = one.result(timeout=120)
+    client.release_tasks([other.id])
+    last = other.result(timeout=120)
+    with contextlib.suppress(QpuExecutorError):
+        client.keep_warm(session.id, linger_s=1e6)
+    client.give_back(session.id)
+    client.close_session(session.id)
+    return [result, last]
 
 
 def main(url: str, path: str) -> None:
