@@ -6,6 +6,7 @@
     │   ├── ProgramError           the program itself
     │   │   ├── BuilderError           the user's function raised, or returned no program
     │   │   └── ProgramRefused         a device rule is violated
+    │   │       └── DeviceMismatch         built for a device that the QPU isn't (any more)
     │   ├── StepFailed             a function of a pipeline step raised
     │   ├── RequestRefused         class limits, unknown class or QPU, quotas
     │   ├── KeyConflict            an idempotency key names another request
@@ -123,6 +124,15 @@ class ProgramRefused(ProgramError):
     def __init__(self, message: str, *, rule: str | None = None, **context: Any) -> None:
         super().__init__(message, **context)
         self.rule = rule
+
+
+class DeviceMismatch(ProgramRefused, ValueError):
+    """The sequence was built for a device that no QPU is, or that has changed since.
+
+    A ValueError as well, which is what Pulser raises then.
+    """
+
+    code = "device-mismatch"
 
 
 class StepFailed(CallerError):

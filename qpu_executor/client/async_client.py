@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractContextManager, aclosing, asynccontextmanager
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
@@ -189,6 +189,10 @@ class AsyncClient(AsyncOperating):
     def end_of(self, task_id: int, state: TaskState | None, as_of: int | None) -> Wait:
         """The shared wait for a task's end: never cancel it, shield it."""
         return self._running().end_of(task_id, state, as_of)
+
+    def moves_of(self, task_id: int) -> AbstractContextManager[asyncio.Event]:
+        """An event that is set whenever something is told of the task (`waiting.py`)."""
+        return self._running().moves_of(task_id)
 
     async def wait_for_end(self, task: AsyncTask, timeout: float | None = None) -> TaskEnd:
         """How the task ended. Raises WaitTimeout after `timeout` seconds."""

@@ -10,10 +10,11 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from qpu_executor.client.problems import error_in, read_reply
+from qpu_executor.client.problems import read_reply
 from qpu_executor.client.protocol import ApiRequest
 from qpu_executor.client.retry import NoAnswer, Patience, unreachable
 from qpu_executor.client.transport import Transport
+from qpu_executor.client.versions import refusal
 from qpu_executor.errors import ManagerBusy, QpuExecutorError
 
 M = TypeVar("M", bound=BaseModel)
@@ -22,6 +23,7 @@ M = TypeVar("M", bound=BaseModel)
 class Channel:
     """A transport with patience.
 
+    `manager_version`: what it said at the first contact, empty before that.
     `wait_s`: how long an unreachable manager is waited for. `ended`: asked when
     no answer came; returns the error if the manager is known to be gone for good.
     """
@@ -35,6 +37,7 @@ class Channel:
         self.transport = transport
         self.wait_s = wait_s
         self._ended = ended
+        self.manager_version = ""
 
     @property
     def url(self) -> str:
@@ -55,9 +58,11 @@ class Channel:
         while True:
             try:
                 reply = await self.transport.send(request)
-                busy = error_in(reply, self.url)
-                if not isinstance(busy, ManagerBusy):
+                busy = refusal(reply, request, self.url, self.manager_version)
+                if busy is None:
                     return read_reply(reply, model, self.url)
+                if not isinstance(busy, ManagerBusy):
+                    raise busy
             except NoAnswer as lost:
                 await patience.pause(lost, request)
             else:

@@ -38,7 +38,7 @@ from qpu_executor.wire.site import (
     QpuDetail,
     QpuOut,
 )
-from qpu_executor.wire.tasks import TaskDetail
+from qpu_executor.wire.tasks import TaskDetail, TaskOut
 
 T = TypeVar("T")
 
@@ -92,6 +92,11 @@ class Client(Operating):
         """Close connections and end the thread. Tasks go on at the manager. Idempotent."""
         if self._closer is not None:
             self._closer()
+
+    @property
+    def closed(self) -> bool:
+        """True once it was closed; it can't be opened again."""
+        return self._closer is not None and not self._closer.alive
 
     def __enter__(self) -> Self:
         return self.start()
@@ -352,13 +357,23 @@ class Client(Operating):
 
     def events(self, after: int | None = None, session: str | None = None) -> Iterator[EventOut]:
         """Events after journal number `after` (None: from now on), for ever."""
-        events = self._client.events(after, session)
+        yield from self.iterate(self._client.events(after, session))
+
+    def iterate(self, items: AsyncGenerator[T, None]) -> Iterator[T]:
+        """What an async generator of this client's AsyncClient gives, one by one."""
         try:
             while True:
-                yield self.call(_next(events))
+                found = self.call(_next(items))
+                if found is None:
+                    return
+                yield found[0]
         finally:
             with suppress(CallerError):  # the client may have been closed first
-                self.call(_end(events))
+                self.call(_end(items))
+
+    def handle(self, info: TaskOut) -> AsyncTask:
+        """The inner half of a Task of which this much is known, from whenever."""
+        return AsyncTask(self._client, info)
 
     def _tasks(self, work: Coroutine[Any, Any, list[AsyncTask]]) -> list[Task]:
         return [Task(self, task) for task in self.call(work)]
@@ -372,12 +387,15 @@ async def _leave(block: AbstractAsyncContextManager[SessionOut]) -> None:
     await block.__aexit__(None, None, None)
 
 
-async def _next(events: AsyncGenerator[EventOut, None]) -> EventOut:
-    return await anext(events)
+async def _next(items: AsyncGenerator[T, None]) -> tuple[T] | None:
+    """The next one; None: that was all."""
+    async for item in items:
+        return (item,)
+    return None
 
 
-async def _end(events: AsyncGenerator[EventOut, None]) -> None:
-    await events.aclose()
+async def _end(items: AsyncGenerator[Any, None]) -> None:
+    await items.aclose()
 
 
 def _close(

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from qpu_executor.client import embedded
 from qpu_executor.client.address import Address, parse_address
@@ -89,6 +91,24 @@ def _session(session: str | None, manager: str | None) -> str | None:
     if session is not None or (manager is not None and manager != environ.get(VARIABLE)):
         return session
     return environ.get(SESSION_VARIABLE) or None if environ.get(VARIABLE) else None
+
+
+_shared: WeakValueDictionary[tuple[int, str], Client] = WeakValueDictionary()
+"""By process and URL. Handles keep what they use; the last one takes its client along."""
+_sharing = threading.Lock()
+
+
+def shared_client(url: str) -> Client:
+    """This process's client for handles that came here from elsewhere.
+
+    Raises as `connect()` does.
+    """
+    key = (os.getpid(), url)
+    with _sharing:
+        found = _shared.get(key)
+        if found is None or found.closed:
+            found = _shared[key] = connect(url)
+        return found
 
 
 def _find(

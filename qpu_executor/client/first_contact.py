@@ -8,8 +8,9 @@ import os
 from qpu_executor.client import protocol
 from qpu_executor.client.address import Address
 from qpu_executor.client.channel import Channel
+from qpu_executor.client.versions import misfit
 from qpu_executor.errors import ManagerUnreachable
-from qpu_executor.wire.site import API_VERSION, HealthOut
+from qpu_executor.wire.site import HealthOut
 
 FIRST_WAIT_S = 3.0
 """A manager that was never seen is more likely a wrong address than an outage."""
@@ -29,14 +30,10 @@ async def first_contact(channel: Channel) -> HealthOut:
             where=channel.url,
             next_step="correct QPU_MANAGER or the address",
         )
-    if API_VERSION not in hello.api_versions:
-        versions = ", ".join(map(str, hello.api_versions)) or "none"
-        raise ManagerUnreachable(
-            f"the manager ({hello.version}) speaks API version {versions}",
-            where=channel.url,
-            expected=f"API version {API_VERSION}",
-            next_step="install the client that belongs to this manager",
-        )
+    unfit = misfit(hello, channel.url)
+    if unfit is not None:
+        raise unfit
+    channel.manager_version = hello.version
     return hello
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import AsyncGenerator, Generator, Iterator
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from qpu_executor.client.result import Result, end_error, result_or_raise
+from qpu_executor.client.streaming import growing_result
 from qpu_executor.model.states import TaskState
 from qpu_executor.wire.tasks import TaskOut
 
 if TYPE_CHECKING:
     from qpu_executor.client.async_client import AsyncClient
     from qpu_executor.client.client import Client
+
+_NOT_YET: Any = None
+"""The client of a handle that has travelled, until it is asked something."""
 
 
 class AsyncTask:
@@ -59,6 +64,15 @@ class AsyncTask:
             self._result = result_or_raise(end)
         return self._result
 
+    async def stream(self) -> AsyncGenerator[Result, None]:
+        """The result so far, whenever more shots are counted; the last is `result()`.
+
+        Each has all shots until then (`shots` of `shots_asked`). Raises as `result()` does.
+        """
+        async with aclosing(growing_result(self._client, self)) as results:
+            async for result in results:
+                yield result
+
     async def cancel(self) -> TaskOut:
         """Ask for the task's end. No error where it has ended already."""
         (task,) = await self._client.cancel_tasks([self.id])
@@ -78,6 +92,9 @@ class AsyncTask:
         self.info, self.cursor = info, cursor
         return info
 
+    def __reduce__(self) -> str:
+        raise TypeError(f"an AsyncTask doesn't pickle: send its id, {self.id}, and ask task(id)")
+
     def __await__(self) -> Generator[Any, None, Result]:
         return self.result().__await__()
 
@@ -86,11 +103,15 @@ class AsyncTask:
 
 
 class Task:
-    """A task at the manager, for plain Python; may be used from any thread."""
+    """A task at the manager, for plain Python; may be used from any thread.
+
+    It pickles: elsewhere it connects to the same manager when it is first asked something.
+    """
 
     def __init__(self, client: Client, task: AsyncTask) -> None:
-        self._client = client
+        self._client: Client | None = client
         self._task = task
+        self._url = ""
 
     @property
     def id(self) -> int:
@@ -109,11 +130,11 @@ class Task:
 
     def refresh(self) -> TaskOut:
         """Ask the manager how the task is now."""
-        return self._client.call(self._task.refresh())
+        return self._connected().call(self._task.refresh())
 
     def done(self) -> bool:
         """True once the task has ended (asks the manager while that isn't known)."""
-        return self._client.call(self._task.done())
+        return self._connected().call(self._task.done())
 
     def result(self, timeout: float | None = None) -> Result:
         """Wait for the result, `timeout` seconds at most.
@@ -121,19 +142,43 @@ class Task:
         Raises TaskFailed, TaskCancelled, WaitTimeout (the task goes on), or
         ManagerUnreachable.
         """
-        return self._client.call(self._task.result(timeout))
+        return self._connected().call(self._task.result(timeout))
+
+    def stream(self) -> Iterator[Result]:
+        """The result so far, whenever more shots are counted; the last is `result()`.
+
+        Each has all shots until then (`shots` of `shots_asked`). Raises as `result()` does.
+        """
+        yield from self._connected().iterate(self._task.stream())
 
     def cancel(self) -> TaskOut:
         """Ask for the task's end. No error where it has ended already."""
-        return self._client.call(self._task.cancel())
+        return self._connected().call(self._task.cancel())
 
     def hold(self) -> TaskOut:
         """Keep the task back (a running chunk is finished first)."""
-        return self._client.call(self._task.hold())
+        return self._connected().call(self._task.hold())
 
     def release(self) -> TaskOut:
         """Let the held task go on."""
-        return self._client.call(self._task.release())
+        return self._connected().call(self._task.release())
+
+    def __getstate__(self) -> tuple[str, TaskOut]:
+        return (self._url if self._client is None else self._client.url), self.info
+
+    def __setstate__(self, state: tuple[str, TaskOut]) -> None:
+        self._url, info = state
+        self._client = None
+        self._task = AsyncTask(_NOT_YET, info)
+
+    def _connected(self) -> Client:
+        """The client; one that has travelled finds one of this process for its manager."""
+        if self._client is None:
+            from qpu_executor.client.connect import shared_client
+
+            self._client = shared_client(self._url)
+            self._task = self._client.handle(self._task.info)
+        return self._client
 
     def __repr__(self) -> str:
         return _text(type(self).__name__, self.info)

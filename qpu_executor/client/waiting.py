@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from contextlib import aclosing
+from collections.abc import Iterator
+from contextlib import aclosing, contextmanager
 from datetime import datetime
 
 from qpu_executor.client import protocol
@@ -72,6 +73,7 @@ class Waits:
         self._waits: dict[int, Wait] = {}
         self._to_look_up: set[int] = set()
         self._to_fetch: set[int] = set()
+        self._watched: dict[int, set[asyncio.Event]] = {}
         self._listener: asyncio.Task[None] | None = None
         self._settler: asyncio.Task[None] | None = None
         self._connected = False
@@ -99,6 +101,21 @@ class Waits:
             self._look_up({task_id})
         self._listen()
         return wait
+
+    @contextmanager
+    def moves_of(self, task_id: int) -> Iterator[asyncio.Event]:
+        """An event that is set whenever something is told of the task, or may have been missed.
+
+        Somebody has to wait for the task's end meanwhile: that keeps the stream open.
+        """
+        moved = asyncio.Event()
+        self._watched.setdefault(task_id, set()).add(moved)
+        try:
+            yield moved
+        finally:
+            self._watched[task_id].discard(moved)
+            if not self._watched[task_id]:
+                del self._watched[task_id]
 
     async def close(self) -> None:
         """End the stream; waits that are left are cancelled."""
@@ -134,6 +151,9 @@ class Waits:
                 self._recent.forget(event.n)
             self._connected = True
             self._look_up(set(self._waits))
+        for task_id in self._watched if event.type == "hello" else (event.task,):
+            for moved in self._watched.get(task_id or 0, ()):
+                moved.set()
         if event.type != "task" or event.n is None:
             return
         self._cursor = max(self._cursor, event.n)

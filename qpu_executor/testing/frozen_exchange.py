@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from qpu_executor import __version__
-from qpu_executor.client import Client, TaskOrder, connect
+from qpu_executor.client import Client, Result, SessionTerms, TaskOrder, connect
 from qpu_executor.client.problems import Reply
 from qpu_executor.client.protocol import ApiRequest
 from qpu_executor.client.transport import Transport
@@ -50,17 +50,19 @@ class RecordingTransport(Transport):
 
 
 def record(url: str, program: Program) -> list[dict[str, Any]]:
-    """The notes of one conversation that uses every verb of the client."""
+    """The notes of one conversation that uses the verbs of a user's client."""
     notes: list[dict[str, Any]] = []
     with connect(url) as client:
         transport = client._client._channel.transport
         transport.__class__ = RecordingTransport
         transport.notes = notes  # type: ignore[attr-defined]
-        _talk(client, program)
+        talk(client, program)
+        talk_of_policies(client, program)
     return notes
 
 
-def _talk(client: Client, program: Program) -> None:
+def talk(client: Client, program: Program) -> list[Result]:
+    """What the first client could ask, every verb of it; the results of its first two tasks."""
     client.health()
     client.qpus()
     client.qpu("emulator")
@@ -72,8 +74,7 @@ def _talk(client: Client, program: Program) -> None:
         TaskOrder(program=program, shots=5, seed=3, name="held", key="c", held=True),
     ]
     tasks = client.submit_many(orders)
-    for task in tasks[:2]:
-        task.result(timeout=120)
+    results = [task.result(timeout=120) for task in tasks[:2]]
     client.submit_many(orders[:1])
     client.results([task.id for task in tasks])
     client.task_detail(tasks[0].id)
@@ -92,6 +93,35 @@ def _talk(client: Client, program: Program) -> None:
     client.session(session.id)
     client.cancel_session(session.id)
     client.close_session(session.id)
+    return results
+
+
+def talk_of_policies(client: Client, program: Program) -> list[Result]:
+    """What came with policies, sessions that say something, and windows; after `talk`."""
+    client.windows()
+    client.shares()
+    client.program(program.hash)
+    client.estimate(program, 10, job_class="production")
+    terms = SessionTerms(ends_in_s=3600.0, shape="balanced", expected_tasks=2, think_s=5.0)
+    session = client.open_session("policies", key="frozen-policies", terms=terms)
+    client.sessions()
+    first = TaskOrder(
+        program, 25, seed=4, key="p", session=session.id, device="AnalogDevice",
+        require={"emulated": True, "min_qubits": 2}, time_limit_s=600.0, path_s=3.0,
+        on_recalibration="continue", stop_when={"min_shots": 20, "distinct": 2},
+    )  # fmt: skip
+    held = TaskOrder(program, 5, seed=5, key="q", held=True, session=session.id)
+    one, other = client.submit_many([first, held])
+    client.why(other.id)
+    client.partial_result(other.id)
+    result = one.result(timeout=120)
+    client.release_tasks([other.id])
+    last = other.result(timeout=120)
+    with contextlib.suppress(QpuExecutorError):
+        client.keep_warm(session.id, linger_s=1e6)
+    client.give_back(session.id)
+    client.close_session(session.id)
+    return [result, last]
 
 
 def main(url: str, path: str) -> None:

@@ -11,8 +11,6 @@ from qpu_executor.model.states import QpuState, TaskState
 from qpu_executor.wire.policy import WindowOut
 from qpu_executor.wire.tasks import Answer
 
-API_VERSION = 1
-
 
 class HealthOut(Answer):
     """Who answers. `instance`: another one means that the manager was restarted.
@@ -22,7 +20,7 @@ class HealthOut(Answer):
 
     product: str = "qpu-executor"
     version: str
-    api_versions: list[int]
+    api_versions: list[int] = Field(description="of the API that it speaks, the oldest first")
     instance: str
     embedded: bool
     host: str

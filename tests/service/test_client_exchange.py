@@ -367,7 +367,10 @@ async def test_a_foreign_service_at_the_address_is_named(manager):
 
 @pytest.mark.parametrize(
     ("health", "message"),
-    [({"product": "other"}, "'other' answers"), ({"api_versions": [7]}, "speaks API version 7")],
+    [
+        ({"product": "other"}, "'other' answers"),
+        ({"api_versions": [7]}, "too old for the manager: that speaks API version 7"),
+    ],
 )
 async def test_another_product_or_version_is_refused_at_hello(manager, health, message):
     manager.health = health

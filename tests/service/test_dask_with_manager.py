@@ -203,6 +203,29 @@ def test_killed_while_its_task_runs_the_task_is_adopted_too(client, manager):
     assert sum(result.counts.values()) == 9
 
 
+def test_a_cancelled_key_that_is_submitted_again_at_once_runs_once(client, manager, occupied):
+    """As soon as Dask itself lets it; the manager may not have heard of the end by then.
+
+    The second adopts nothing of the first, which ends, and takes its own shots only.
+    """
+
+    def known(dask_scheduler):
+        return "again-key" in dask_scheduler.tasks
+
+    task = quantum_task(builder(), shots=8, name="again")
+    first = client.submit(task, 2, resources=QPU, key="again-key")
+    until(lambda: named(manager, "again"))
+    cancel(first)
+    until(lambda: not client.run_on_scheduler(known))
+    second = client.submit(task, 2, resources=QPU, key="again-key")
+    until(lambda: [one.state for one in named(manager, "again")][:1] == [TaskState.CANCELLED])
+    occupied.cancel()
+    assert second.result(120).shots == 8
+    ended = [(one.state, one.info.shots_done) for one in named(manager, "again")]
+    assert ended.count((TaskState.COMPLETED, 8)) == 1
+    assert set(ended) == {(TaskState.CANCELLED, 0), (TaskState.COMPLETED, 8)}
+
+
 def test_a_restart_of_all_workers_ends_what_waits_and_new_tasks_run(client, manager, occupied):
     future = client.submit(quantum_task(builder(), shots=5, name="dropped"), 2, resources=QPU)
     until(lambda: named(manager, "dropped"))

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from qpu_executor.client.problems import Reply, error_in, read_reply
 from qpu_executor.errors import QpuExecutorError
-from qpu_executor.wire import sessions, site, tasks
+from qpu_executor.wire import policy, sessions, site, tasks
 
 RECORDED = sorted((Path(__file__).parents[1] / "data" / "exchanges").glob("*.json"))
 
@@ -28,7 +28,15 @@ MODELS: list[tuple[str, type[BaseModel]]] = [
     (r"GET /v1/results\?.*", tasks.ResultList),
     (r"POST /v1/tasks/cancel", tasks.TaskList),
     (r"POST /v1/sessions/\w+/cancel", tasks.TaskList),
-    (r"(GET|POST) /v1/sessions.*", sessions.SessionOut),
+    (r"GET /v1/windows", policy.WindowList),
+    (r"GET /v1/shares", policy.SharesOut),
+    (r"GET /v1/tasks/\d+/why", policy.WhyOut),
+    (r"GET /v1/tasks/\d+/result\?.*", tasks.ResultOut),
+    (r"GET /v1/programs/\w+", tasks.ProgramIn),
+    (r"POST /v1/estimate", policy.EstimateOut),
+    (r"POST /v1/tasks/release", tasks.TaskList),
+    (r"GET /v1/sessions", sessions.SessionList),
+    (r"(GET|POST|DELETE) /v1/sessions.*", sessions.SessionOut),
 ]
 
 

@@ -53,6 +53,9 @@ def test_same_key_same_task_another_body_is_refused(shared: Any, program: Progra
         with pytest.raises(KeyConflict) as caught:
             client.submit(program, 21, key="k", held=True)
         assert f"task {first.id}" in str(caught.value)
+        session = client.open_session("run again").id
+        again = client.submit(program, 20, key="k", held=True, session=session)
+        assert (again.id, again.info.session) == (first.id, None), "it stays where it is"
         first.cancel()
         second = client.submit(program, 21, key="k")
         assert second.id != first.id, "after CANCELLED a key starts a new generation"

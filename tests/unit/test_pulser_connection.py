@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
 import pulser
 import pytest
-from pulser.backend.remote import BatchStatus, JobStatus, RemoteResults, RemoteResultsError
+from pulser.backend import BitStrings, CorrelationMatrix
+from pulser.backend.remote import (
+    BatchStatus,
+    JobStatus,
+    RemoteConnection,
+    RemoteResults,
+    RemoteResultsError,
+)
 
 from qpu_executor.client import Result, Task
-from qpu_executor.errors import RequestRefused, TaskFailed
+from qpu_executor.errors import BuilderError, DeviceMismatch, RequestRefused, TaskFailed
 from qpu_executor.model.states import TaskState
 from qpu_executor.pulser import QPUConnection
-from qpu_executor.pulser.statuses import JOB_STATUS, batch_status
+from qpu_executor.pulser.statuses import JOB_STATUS, batch_status, job_status
+from qpu_executor.testing.scripted_client import AT
 
 DEVICE = dataclasses.replace(pulser.AnalogDevice, name="fresnel", max_runs=500)
 
@@ -26,7 +35,7 @@ class FakeTask(Task):
     def __init__(self, task_id: int, order: Any) -> None:
         self.order = order
         state = TaskState.HELD if order.held else TaskState.QUEUED
-        self._info = SimpleNamespace(id=task_id, state=state, error=None)
+        self._info = SimpleNamespace(id=task_id, state=state, error=None, started_at=None)
 
     @property
     def id(self) -> int:
@@ -64,9 +73,10 @@ class FakeClient:
     def session(self, session_id: str) -> Any:
         if session_id not in {f"s{n + 1}" for n in range(self.sessions)}:
             raise RequestRefused(f"no session {session_id}")
-        return SimpleNamespace(id=session_id)
+        return SimpleNamespace(id=session_id, closed_at=1 if session_id in self.closed else None)
 
-    def close_session(self, session_id: str) -> None:
+    def close_session(self, session_id: str, tasks: str | None = None) -> None:
+        assert tasks == "finish"  # whatever the site does with those of closed sessions
         self.closed.append(session_id)
 
     def qpus(self) -> list[Any]:
@@ -105,8 +115,11 @@ class FakeClient:
             for task in self.tasks(ids=ids)
         }
 
-    def cancel_tasks(self, ids: list[int]) -> None:
+    def cancel_tasks(self, ids: list[int]) -> list[FakeTask]:
         self.cancelled += ids
+        for task in self.tasks(ids=ids):
+            task._info.state = TaskState.CANCELLED
+        return self.tasks(ids=ids)
 
 
 @pytest.fixture
@@ -220,9 +233,147 @@ def test_nothing_to_run_is_refused(connection):
         connection.submit(sequence(), job_params=[{"runs": 1}, {}])
 
 
+def test_a_typing_error_in_a_jobs_parameters_is_refused_by_name(client, connection):
+    with pytest.raises(RequestRefused, match=r"job_params\[0\]: .*'run'.*did you mean 'runs'"):
+        connection.submit(sequence(), job_params=[{"run": 1}])
+    with pytest.raises(RequestRefused, match=r"no variables, and the job gives duration"):
+        connection.submit(sequence(), job_params=[{"runs": 1, "variables": {"duration": 100}}])
+    with pytest.raises(RequestRefused, match="no option 'jobs'"):
+        connection.submit(sequence(), jobs=[{"runs": 1}])
+    assert client.sessions == 0, "nothing was opened for what can't be sent"
+
+
+def test_variables_that_do_not_build_name_the_job(client, connection):
+    jobs = [{"runs": 1, "variables": {"duration": 100}}, {"runs": 1, "variables": {"time": 3}}]
+    with pytest.raises(BuilderError, match=r"job_params\[1\].variables: .*can't be built"):
+        connection.submit(sequence(parametrised=True), job_params=jobs)
+    assert client.made == []
+
+
+def test_a_batch_whose_jobs_were_refused_is_closed_and_over(client, connection):
+    with pytest.raises(RequestRefused):
+        connection.submit(sequence(), job_params=[{"runs": 400}])
+    assert client.closed == ["s1"]
+    assert RemoteResults("s1", connection).get_batch_status() is BatchStatus.CANCELED
+
+
+def test_some_jobs_of_a_batch_are_cancelled_and_strangers_are_refused(client, connection):
+    results = connection.submit(sequence(), job_params=[{"runs": 1}, {"runs": 2}, {"runs": 3}])
+    assert connection.cancel_jobs(results.batch_id, ["1", "3"]) == {
+        "1": JobStatus.CANCELED,
+        "3": JobStatus.CANCELED,
+    }
+    assert connection.get_job_statuses(results.batch_id)["2"] is JobStatus.PENDING
+    with pytest.raises(RequestRefused, match=r"no job 7 in this batch.*some of 1, 2, 3"):
+        connection.cancel_jobs(results.batch_id, ["2", "7"])
+    assert client.cancelled == [1, 3]
+    assert connection.cancel_jobs(results.batch_id, []) == {}
+
+
+def test_a_device_that_has_changed_is_refused_with_what_differs(connection):
+    older = dataclasses.replace(DEVICE, min_atom_distance=4, max_atom_num=20)
+    close = pulser.Register.rectangle(1, 2, spacing=4.5, prefix="q").with_automatic_layout(older)
+    made = pulser.Sequence(close, older)
+    made.declare_channel("ising", "rydberg_global")
+    made.add(pulser.Pulse.ConstantPulse(200, 1.0, 0.0, 0.0), "ising")
+    with pytest.raises(DeviceMismatch) as caught:
+        pulser.QPUBackend(made, connection).run([{"runs": 1}])
+    said = str(caught.value)
+    assert said.startswith("QPU one: fresnel isn't what it was when the sequence was built")
+    assert "min_atom_distance: 4 here, 5 there" in said
+    assert "max_atom_num: 20 here, 80 there" in said
+    assert "fetch_available_devices()" in said
+    assert isinstance(caught.value, ValueError)
+    assert isinstance(pickle.loads(pickle.dumps(caught.value)), DeviceMismatch)
+
+
+def test_a_device_that_changed_where_it_does_not_matter_is_taken(client, connection):
+    older = dataclasses.replace(DEVICE, max_atom_num=20)
+    pulser.QPUBackend(sequence(older), connection).run([{"runs": 1}])
+    assert '"max_atom_num": 80' in client.made[0].order.program.content
+
+
+def test_a_connection_pickles_and_finds_the_same_manager_again():
+    connection = QPUConnection("unix:///run/q.sock", qpu="one", time_limit_s=5.0)
+    again = pickle.loads(pickle.dumps(RemoteResults("s1", connection)))
+    found = again._connection
+    assert (again.batch_id, found._manager, found._qpu) == ("s1", "unix:///run/q.sock", "one")
+    assert found._wishes == {"time_limit_s": 5.0}
+    assert (found._client, found._lock.locked()) == (None, False)
+
+
+def bitstrings(**options: Any) -> Any:
+    return pulser.backend.EmulationConfig(observables=[BitStrings(num_shots=7)], **options)
+
+
+def test_final_bitstrings_of_an_emulation_are_shots_on_an_emulator(client, connection):
+    asked = {"backend_configuration": bitstrings(num_gpus_to_use=1), "device_type": "EMU_MPS"}
+    connection.submit(sequence(), job_params=[{}, {"runs": 9}], **asked)
+    orders = [task.order for task in client.made]
+    assert [order.shots for order in orders] == [7, 9]
+    assert [order.require for order in orders] == [{"emulated": True}] * 2
+
+
+def test_a_default_number_of_shots_is_that_of_each_job_that_names_none(client, connection):
+    config = pulser.backend.EmulationConfig(observables=[BitStrings()], default_num_shots=11)
+    connection.submit(sequence(), job_params=[{}], backend_configuration=config)
+    plain = pulser.backend.BackendConfig(default_num_shots=12)
+    connection.submit(sequence(), job_params=[{}], backend_configuration=plain)
+    pulser.QPUBackend(sequence(), connection, config=plain).run()
+    assert [task.order.shots for task in client.made] == [11, 12, 12]
+
+
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        (pulser.backend.EmulationConfig(observables=[CorrelationMatrix()]), "observables"),
+        (bitstrings(default_evaluation_times=[0.5, 1.0]), "observables"),
+        (bitstrings(noise_model=pulser.NoiseModel(p_false_pos=0.1)), "noise_model"),
+        (bitstrings(prefer_device_noise_model=True), "prefer_device_noise_model"),
+        (bitstrings(with_modulation=True), "with_modulation"),
+        (bitstrings(n_trajectories=5), "n_trajectories"),
+        (bitstrings(interaction_matrix=[[0.0, 1.0], [1.0, 0.0]]), "interaction_matrix"),
+        (bitstrings(precision=1e-3), "precision"),
+        ("fast", "backend_configuration"),
+    ],
+)
+def test_what_would_change_the_physics_is_refused_by_name(client, connection, config, named):
+    with pytest.raises(RequestRefused, match=f"can't keep '{named}'.*local backend"):
+        connection.submit(sequence(), job_params=[{}], backend_configuration=config)
+    assert client.sessions == 0
+
+
+def test_a_qpu_is_not_chosen_by_its_type(connection):
+    with pytest.raises(RequestRefused, match=r"'FRESNEL'.*QPUConnection\(qpu=...\)"):
+        connection.submit(sequence(), job_params=[{"runs": 1}], device_type="FRESNEL")
+
+
+def test_nothing_that_pulser_declares_is_left_unimplemented():
+    """A connection has every method of Pulser's base: a later Pulser's new ones fail this."""
+    kept = {"_add_measurement_to_sequence"}
+    declared = {
+        name
+        for name, value in vars(RemoteConnection).items()
+        if callable(getattr(RemoteConnection, name)) and not name.startswith("__")
+        if not isinstance(value, property)
+    }
+    assert declared - set(vars(QPUConnection)) == kept
+
+
+def task_in(state: str) -> Any:
+    """A task by its state; `GAVE_WAY` is queued again, `LATE` failed as its time was over."""
+    error = {"LATE": "TimeLimit: 5 s are over", "ENDED": "SessionEnding: it ended"}.get(state)
+    name = {"GAVE_WAY": "QUEUED", "LATE": "FAILED", "ENDED": "FAILED"}.get(state, state)
+    begun = None if state in ("QUEUED", "HELD") else AT
+    return SimpleNamespace(state=TaskState(name), started_at=begun, error=error)
+
+
 def test_every_state_has_its_status_in_pulsers_words():
     assert set(JOB_STATUS) == set(TaskState)
-    assert JOB_STATUS[TaskState.HELD] is JobStatus.PAUSED
+    assert set(JOB_STATUS.values()) == set(JobStatus)
+    assert job_status(task_in("HELD")) is JobStatus.PAUSED
+    assert job_status(task_in("GAVE_WAY")) is JobStatus.PAUSED
+    assert job_status(task_in("QUEUED")) is JobStatus.PENDING
 
 
 @pytest.mark.parametrize(
@@ -230,13 +381,19 @@ def test_every_state_has_its_status_in_pulsers_words():
     [
         ("", BatchStatus.PENDING),
         ("QUEUED HELD", BatchStatus.PENDING),
+        ("QUEUED QUEUED", BatchStatus.PENDING),
         ("HELD HELD COMPLETED", BatchStatus.PAUSED),
+        ("GAVE_WAY HELD", BatchStatus.PAUSED),
+        ("GAVE_WAY QUEUED", BatchStatus.RUNNING),
         ("QUEUED RUNNING", BatchStatus.RUNNING),
         ("QUEUED COMPLETED", BatchStatus.RUNNING),
         ("COMPLETED COMPLETED", BatchStatus.DONE),
         ("COMPLETED CANCELLED", BatchStatus.CANCELED),
         ("FAILED CANCELLED COMPLETED", BatchStatus.ERROR),
+        ("LATE COMPLETED", BatchStatus.TIMED_OUT),
+        ("LATE ENDED", BatchStatus.TIMED_OUT),
+        ("LATE FAILED", BatchStatus.ERROR),
     ],
 )
 def test_a_batch_is_as_its_tasks_are(states, status):
-    assert batch_status([TaskState(name) for name in states.split()]) is status
+    assert batch_status([task_in(name) for name in states.split()]) is status

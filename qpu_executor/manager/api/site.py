@@ -13,7 +13,6 @@ from qpu_executor.manager.api.context import Asked, Context
 from qpu_executor.manager.api.qpu_views import Surroundings, qpu_fields, qpu_out
 from qpu_executor.manager.api.views import moment
 from qpu_executor.wire.site import (
-    API_VERSION,
     HealthOut,
     JobClassList,
     JobClassOut,
@@ -21,6 +20,7 @@ from qpu_executor.wire.site import (
     QpuList,
 )
 from qpu_executor.wire.tasks import Problem
+from qpu_executor.wire.versions import SPOKEN
 
 router = APIRouter(
     prefix="/v1",
@@ -34,7 +34,7 @@ async def health(asked: Asked) -> HealthOut:
     manager = asked.manager
     return HealthOut(
         version=__version__,
-        api_versions=[API_VERSION],
+        api_versions=list(SPOKEN),
         instance=manager.instance,
         embedded=asked.embedded,
         host=socket.gethostname(),

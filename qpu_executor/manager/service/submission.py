@@ -4,7 +4,8 @@ A key, scoped to its caller, names one task for as long as its row exists. It
 adopts the task while that is HELD, QUEUED, RUNNING or COMPLETED; after FAILED
 or CANCELLED it starts a new generation. A key that an engine derived adopts
 whatever program was stored first (a builder that runs again may build another
-one); a user's own key refuses another body.
+one); a user's own key refuses another body. The session is no part of that: a run
+that is started again has another one, and asks for the same task.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ def adopted(order: NewTask, found: TaskRow | None) -> Accepted | None:
         return None
     if found.expired_at is not None:
         raise expired(found, where="Idempotency-Key")
-    if order.key_origin == "user" and found.body_hash != order.body_hash():
+    same = replace(order, session_id=found.session_id)
+    if order.key_origin == "user" and found.body_hash != same.body_hash():
         raise KeyConflict(
             f"the key {order.key!r} names task {found.id}, which was asked for differently",
             where="Idempotency-Key",
