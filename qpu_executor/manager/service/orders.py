@@ -36,10 +36,25 @@ class NewTask:
     wishes: Wishes = NO_WISHES
 
     def body_hash(self) -> str:
-        """Identity of the request under its key: everything but key and inline content."""
+        """Identity of the request under its key: everything but key, session, inline content.
+
+        The session isn't part of it, so that a job that was requeued finds its tasks.
+        """
+        return self._body_hash(("program", "key", "key_origin", "wishes", "session_id"))
+
+    def names(self, body_hash: str, session_id: str | None) -> bool:
+        """True if a stored task is what this asks for. `session_id`: the one that it is in."""
+        if body_hash == self.body_hash():
+            return True
+        # Before version 0007 of the store the session was part of it.
+        left_out = ("program", "key", "key_origin", "wishes")
+        there = replace(self, session_id=session_id)
+        return body_hash in (self._body_hash(left_out), there._body_hash(left_out))
+
+    def _body_hash(self, left_out: tuple[str, ...]) -> str:
         body = asdict(replace(self, wishes=NO_WISHES))
-        for left_out in ("program", "key", "key_origin", "wishes"):
-            del body[left_out]
+        for name in left_out:
+            del body[name]
         if self.wishes:
             body["wishes"] = self.wishes.values()
         return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

@@ -31,7 +31,7 @@ def adopted(order: NewTask, found: TaskRow | None) -> Accepted | None:
     """
     if found is None or found.state not in ADOPTED_STATES or found.cancel_asked:
         return None
-    if order.key_origin == "user" and found.body_hash != order.body_hash():
+    if order.key_origin == "user" and not order.names(found.body_hash, found.session_id):
         raise KeyConflict(
             f"the key {order.key!r} names task {found.id}, which was asked for differently",
             where="Idempotency-Key",
