@@ -56,7 +56,7 @@ def connect(
     found = _find(manager, wait_s, directory, site)
     client = Client(
         found.address,
-        session=_session(session, manager),
+        session=default_session(session, manager),
         wait_s=wait_s,
         credentials=credentials_of(os.environ),
         ended=found.ended,
@@ -76,7 +76,7 @@ async def aconnect(
     found = await asyncio.to_thread(_find, manager, wait_s, directory)
     client = AsyncClient(
         found.address,
-        session=_session(session, manager),
+        session=default_session(session, manager),
         wait_s=wait_s,
         credentials=credentials_of(os.environ),
         ended=found.ended,
@@ -85,7 +85,7 @@ async def aconnect(
     return await client.start()
 
 
-def _session(session: str | None, manager: str | None) -> str | None:
+def default_session(session: str | None, manager: str | None) -> str | None:
     """The one that is named, else $QPU_SESSION, which belongs to the manager of $QPU_MANAGER."""
     environ = os.environ
     if session is not None or (manager is not None and manager != environ.get(VARIABLE)):

@@ -22,6 +22,7 @@ from qpu_executor.model.events import (
     QpuResumed,
     TaskCancelAsked,
     TaskHoldAsked,
+    TaskRebound,
     TaskReleaseAsked,
     TaskStopAsked,
     WarmHoldAsked,
@@ -42,7 +43,7 @@ class JournalEntry:
     data: Mapping[str, Any]
 
 
-TaskEvent = TaskCancelAsked | TaskHoldAsked | TaskReleaseAsked | TaskStopAsked
+TaskEvent = TaskCancelAsked | TaskHoldAsked | TaskReleaseAsked | TaskStopAsked | TaskRebound
 
 SiteEvent = QpuDrained | QpuResumed | WindowsChanged | WarmHoldAsked | CalibrationReported
 

@@ -12,6 +12,7 @@ from qpu_executor.model.events import (
     QpuResumed,
     TaskCancelAsked,
     TaskHoldAsked,
+    TaskRebound,
     TaskReleaseAsked,
     TaskStopAsked,
     WarmHoldAsked,
@@ -90,6 +91,8 @@ class _Reader:
             self.tasks[spec.task_id] = _Seen(spec, entry.at)
         elif kind in _OF_TASKS:
             self._asked(int(data["task_id"]), _OF_TASKS[kind], entry.at)
+        elif kind == "TaskRebound":
+            self._asked(int(data["task_id"]), lambda _: TaskRebound(**data), entry.at)
         elif kind == "StoppingRuleMet":
             self._enough(int(data["task_id"]), int(data["shots"]))
         elif kind in _OF_QPUS:

@@ -128,6 +128,9 @@ class ScriptedClient:
         self.sessions.append(("open", key or name))
         return SimpleNamespace(id="session-1")
 
+    def keep_session(self, session_id: str) -> None:
+        """Renew it."""
+
     def cancel_session(self, session_id: str) -> None:
         """Cancel all that is open."""
         self.sessions.append(("cancel", session_id))

@@ -140,6 +140,25 @@ def test_client_that_comes_back_is_told_and_its_tasks_go_on(manager: Any, progra
             client.heartbeat(kept.id)
 
 
+def test_manager_killed_while_a_session_is_lost_still_knows_what_that_held(
+    manager: Any, program: Program
+) -> None:
+    with manager.connect() as client:
+        session = client.open_session("s", terms=SessionTerms(leased=True))
+        client._client._keeper.forget(session.id)
+        task = client.submit(program, 1000, session=session.id)
+        own = client.submit(program, 5, session=session.id, held=True)
+        until(lambda: client.task(task.id).state is TaskState.HELD)
+        manager.kill()
+    manager.start()
+    with manager.connect() as client:
+        assert state_of(client, session.id) == "lost"
+        assert client.task(task.id).state is TaskState.HELD
+        answer = client.heartbeat(session.id)
+        assert (answer.was_lost, answer.released) == (True, [task.id])
+        assert client.task(own.id).state is TaskState.HELD
+
+
 def test_verbs_about_leases(manager: Any, qpu: Verb, program: Program) -> None:
     _, out, _ = qpu("session", "open", "night", "--lease", "1.5s", "--on-close", "cancel")
     session_id = out.strip()

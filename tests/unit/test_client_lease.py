@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from qpu_executor.client.connect import default_session
 from qpu_executor.client.lease import Lease
 from qpu_executor.client.session_terms import SessionTerms, session_request, within_allocation
 from qpu_executor.errors import ConfigError, ManagerUnreachable, RequestRefused
@@ -99,6 +100,18 @@ def test_job_of_the_environment(environ: str, job: SlurmJob | None) -> None:
 def test_number_that_is_none_is_refused_by_name() -> None:
     with pytest.raises(ConfigError, match="SLURM_JOB_ID='many' is no number"):
         this_job({"SLURM_JOB_ID": "many"})
+
+
+def test_session_of_the_environment_is_that_of_the_environments_manager(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("QPU_SESSION", "s")
+    assert default_session(None, None) is None, "no manager of the environment"
+    monkeypatch.setenv("QPU_MANAGER", "http://x")
+    assert default_session(None, None) == "s"
+    assert default_session(None, "http://x") == "s"
+    assert default_session(None, "http://y") is None
+    assert default_session("mine", "http://x") == "mine"
 
 
 def test_terms_within_a_job_name_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from qpu_executor.cli.server_parts import build_site_policy
-from qpu_executor.errors import RequestRefused
+from qpu_executor.errors import KeyConflict, RequestRefused
 from qpu_executor.manager.auth.caller import Caller, Role
+from qpu_executor.manager.service.orders import NewTask
 from qpu_executor.manager.service.sessions import NewSession
 from qpu_executor.manager.store.records import SessionRow, TaskRow
 from qpu_executor.model.sessions import SlurmJob, TaskFate
@@ -339,6 +341,21 @@ async def test_key_of_a_closed_session_names_a_new_one(make: Make) -> None:
         assert await site.manager.store.session_by_key("ada", "k") == second
 
 
+async def test_users_key_names_the_same_task_in_another_session(make: Make) -> None:
+    async with make() as site:
+        first, second = await site.open(), await site.open()
+        task = await site.submit(PROGRAM, 100, key="k", session_id=first.id)
+        assert await site.submit(PROGRAM, 100, key="k", session_id=second.id) == task
+        assert (await site.row(task)).session_id == first.id, "its session is open"
+        with pytest.raises(KeyConflict):
+            await site.submit(PROGRAM, 99, key="k", session_id=first.id)
+        order = NewTask(PROGRAM, PROGRAM.hash, 100, key="k", session_id="s")
+        before = order._body_hash(("program", "key", "key_origin", "wishes"))
+        assert order.names(before, "s")
+        assert replace(order, session_id="t").names(before, "s")
+        assert not replace(order, shots=99).names(before, "s")
+
+
 async def test_counts_of_a_session_are_those_of_its_rows(make: Make) -> None:
     async with make() as site:
         session = await site.open()
@@ -388,7 +405,7 @@ async def test_requeued_job_takes_the_place_of_its_earlier_incarnation(make: Mak
 async def test_task_is_adopted_into_the_session_of_the_requeued_job(make: Make) -> None:
     async with make() as site:
         first = await site.open(by=PROLOG, kind="slurm", slurm=job(), ends_in_s=300.0)
-        options = {"key": "run/1", "key_origin": "engine"}
+        options = {"key": "run/1"}
         task = await site.submit(PROGRAM, 250, session_id=first.id, **options)
         forgotten = await site.submit(PROGRAM, 1, session_id=first.id, key="run/0")
         await site.pass_time(55)

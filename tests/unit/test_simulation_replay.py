@@ -29,6 +29,7 @@ from qpu_executor.model.events import (
     StoppingRuleMet,
     TaskCancelAsked,
     TaskHoldAsked,
+    TaskRebound,
     TaskReleaseAsked,
     TaskStopAsked,
     TaskSubmitted,
@@ -262,6 +263,18 @@ def test_what_was_asked_of_a_task_is_asked_again_as_long_after_its_submission() 
     # Held at the end of its first chunk, and stopped 5 s after it was released.
     sent = [(one.n, one.first_shot, one.shots) for one in record.chunks if one.task_id == 2]
     assert sent == [(0, 0, 50), (1, 50, 50), (2, 75, 50), (3, 125, 50), (4, 175, 25)]
+
+
+def test_a_task_that_was_adopted_by_another_session_outlives_the_end_of_its_first() -> None:
+    journal = Journal()
+    ends = Timing(session_ends_at=START + 130 * MICROSECONDS)
+    journal.submit(100, 1, shots=200, session_id="s", timing=ends)
+    journal.add(110, TaskRebound(1, "t", None), 1)
+    journal.end(300, 1, shots=200, device_s=40.0)
+
+    record = play(journal.read(), max_chunk_shots=50)
+
+    assert sum(one.shots for one in record.chunks) == 200
 
 
 def test_drains_and_windows_bind_every_policy_and_the_calendar_those_that_know_one() -> None:

@@ -36,7 +36,20 @@ class NewTask:
     wishes: Wishes = NO_WISHES
 
     def body_hash(self) -> str:
-        """Identity of the request under its key: everything but key and inline content."""
+        """Identity of the request under its key: everything but key, session, inline content.
+
+        The session isn't part of it, so that a job that was requeued finds its tasks.
+        """
+        return replace(self, session_id=None)._hash_with_session()
+
+    def names(self, body_hash: str, session_id: str | None) -> bool:
+        """True if a stored task is what this asks for. `session_id`: the one that it is in."""
+        # Before version 0007 of the store the session was part of it.
+        as_before = (replace(self, session_id=one) for one in (self.session_id, session_id))
+        hashes = {self.body_hash(), *(one._hash_with_session() for one in as_before)}
+        return body_hash in hashes
+
+    def _hash_with_session(self) -> str:
         body = asdict(replace(self, wishes=NO_WISHES))
         for left_out in ("program", "key", "key_origin", "wishes"):
             del body[left_out]

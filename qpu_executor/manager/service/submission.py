@@ -36,8 +36,7 @@ def adopted(order: NewTask, found: TaskRow | None) -> Accepted | None:
         return None
     if found.expired_at is not None:
         raise expired(found, where="Idempotency-Key")
-    same = replace(order, session_id=found.session_id)
-    if order.key_origin == "user" and found.body_hash != same.body_hash():
+    if order.key_origin == "user" and not order.names(found.body_hash, found.session_id):
         raise KeyConflict(
             f"the key {order.key!r} names task {found.id}, which was asked for differently",
             where="Idempotency-Key",
