@@ -27,6 +27,7 @@ from qpu_executor.qpus.qrmi_settings import QrmiSettings
 from qpu_executor.qpus.registry import build_adapter
 from qpu_executor.scheduling.transitions import CHUNK_MOVES, TASK_MOVES, state_diagram
 from qpu_executor.settings import JobClassSettings, ManagerSettings, SiteSettings, parse_site
+from qpu_executor.settings.limits import LimitsSettings
 from qpu_executor.wire.sessions import KeepWarmRequest
 
 ROOT = Path(__file__).parents[2]
@@ -178,7 +179,7 @@ def test_every_key_of_a_pipeline_and_a_profile_is_explained() -> None:
 
 
 def test_every_key_of_a_site_file_is_explained() -> None:
-    models = (SiteSettings, ManagerSettings, JobClassSettings)
+    models = (SiteSettings, ManagerSettings, LimitsSettings, JobClassSettings)
     keys = {name for model in models for name in model.model_fields}
     keys |= {field.name for field in fields(EmulatorSettings)} | {"kind"}
     assert keys - words_in_code("site-file.md") == set()

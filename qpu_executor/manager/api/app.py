@@ -6,7 +6,19 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from qpu_executor import __version__
-from qpu_executor.manager.api import events, policy, problems, sessions, site, tasks, tokens
+from qpu_executor.manager.api import (
+    events,
+    openapi,
+    policy,
+    problems,
+    sessions,
+    site,
+    tasks,
+    tokens,
+)
+from qpu_executor.manager.api.gate import Gate
+from qpu_executor.manager.api.limits import Limits
+from qpu_executor.manager.api.load import Load
 from qpu_executor.manager.auth.authentication import Authentication
 from qpu_executor.manager.service.manager import Manager
 
@@ -19,16 +31,24 @@ same request may be repeated without running anything twice.
 """
 
 
-def create_app(manager: Manager, authentication: Authentication, *, embedded: bool) -> FastAPI:
+def create_app(
+    manager: Manager,
+    authentication: Authentication,
+    *,
+    embedded: bool,
+    limits: Limits | None = None,
+) -> FastAPI:
     """The application in front of a started manager."""
     # The page at /docs must not need the internet: the manager's host often has none.
     app = FastAPIOffline(
         redoc_url=None, title="qpu-executor", version=__version__, description=DESCRIPTION
     )
     app.state.manager = manager
-    app.state.authentication = authentication
+    app.state.load = Load(limits or Limits())
     app.state.embedded = embedded
     for part in (tasks, site, sessions, policy, tokens, events):
         app.include_router(part.router)
+    app.add_middleware(Gate, authentication=authentication, load=app.state.load)
     problems.install(app, authentication.challenge)
+    openapi.install(app, authentication.schemes)
     return app

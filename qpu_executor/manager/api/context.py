@@ -7,8 +7,10 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from qpu_executor.errors import QpuExecutorError
+from qpu_executor.manager.api.gate import CALLER
+from qpu_executor.manager.api.load import Load
 from qpu_executor.manager.api.views import task_out
-from qpu_executor.manager.auth.base import Presented
 from qpu_executor.manager.auth.caller import Caller
 from qpu_executor.manager.service.manager import Manager
 from qpu_executor.manager.store.records import TaskRow
@@ -22,6 +24,7 @@ class Context:
     manager: Manager
     caller: Caller
     embedded: bool
+    load: Load
 
     def task_out(self, row: TaskRow) -> TaskOut:
         """A task with the reason why it waits."""
@@ -35,11 +38,10 @@ class Context:
 
 async def context_of(request: Request) -> Context:
     """The context of a request. Raises NotAuthenticated if nobody knows who is asking."""
-    app = request.app.state
-    headers = {name.lower(): value for name, value in request.headers.items()}
-    presented = Presented(headers, request.scope.get("qpu_executor.peer"))
-    caller = await app.authentication.caller_of(presented)
-    return Context(app.manager, caller, app.embedded)
+    app, caller = request.app.state, request.scope[CALLER]
+    if isinstance(caller, QpuExecutorError):
+        raise caller
+    return Context(app.manager, caller, app.embedded, app.load)
 
 
 Asked = Annotated[Context, Depends(context_of)]

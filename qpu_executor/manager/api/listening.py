@@ -1,4 +1,4 @@
-"""Sockets, and the server that knows who is at the other end of each connection."""
+"""Sockets, and the server that takes connections on them."""
 
 from __future__ import annotations
 
@@ -9,40 +9,20 @@ import socket
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from qpu_executor.errors import ConfigError, NotAuthenticated, QpuExecutorError
-from qpu_executor.manager.auth.caller import Caller
-from qpu_executor.manager.auth.peer import caller_of_socket
+from qpu_executor.errors import ConfigError, QpuExecutorError
+from qpu_executor.manager.api.connections import CallerProtocol
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 MAX_SOCKET_PATH = 107
-
-
-class CallerProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, which also puts the connection's peer into every request's scope."""
-
-    _peer: Caller | NotAuthenticated
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Ask the kernel once per connection who is at its other end."""
-        try:
-            self._peer = caller_of_socket(transport.get_extra_info("socket"))
-        except NotAuthenticated as error:
-            self._peer = error
-        except OSError as error:
-            self._peer = NotAuthenticated(f"the kernel doesn't say who is asking: {error}")
-        super().connection_made(transport)
-
-    def on_message_begin(self) -> None:
-        """A request begins: its scope is new."""
-        super().on_message_begin()
-        self.scope["qpu_executor.peer"] = self._peer  # type: ignore[typeddict-unknown-key]
+BACKLOG = 4096
+"""Connections that wait to be taken; the system may allow fewer."""
 
 
 class Server(uvicorn.Server):
@@ -92,13 +72,14 @@ def make_server(app: FastAPI, tls: Tls | None = None) -> Server:
     """
     config = uvicorn.Config(
         app,
-        http=CallerProtocol,
+        http=partial(CallerProtocol, load=app.state.load),  # type: ignore[arg-type]
         ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_keep_alive=120,
+        backlog=BACKLOG,
         timeout_graceful_shutdown=3,
         ssl_certfile=None if tls is None else str(tls.certificate),
         ssl_keyfile=None if tls is None else str(tls.key),
@@ -188,7 +169,7 @@ def _open_unix(path: Path) -> socket.socket:
     try:
         _remove_dead_socket(path)
         found.bind(str(path))
-        found.listen(512)
+        found.listen(BACKLOG)
     except OSError as error:
         found.close()
         raise ConfigError(
@@ -251,7 +232,7 @@ def _open_tcp(address: str, scheme: str, host: str, port: int) -> tuple[socket.s
     try:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind((host, port))
-        found.listen(512)
+        found.listen(BACKLOG)
     except OSError as error:
         found.close()
         raise ConfigError(
