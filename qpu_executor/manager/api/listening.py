@@ -228,7 +228,8 @@ def _refuse_exposed(address: str, scheme: str, host: str, exposure: Exposure) ->
 def _open_tcp(address: str, scheme: str, host: str, port: int) -> tuple[socket.socket, str]:
     host = "127.0.0.1" if host == "localhost" else host
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    found = socket.socket(family, socket.SOCK_STREAM)
+    # Named, because asyncio sends without delay (TCP_NODELAY) only where the protocol is.
+    found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind((host, port))

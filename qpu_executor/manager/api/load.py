@@ -8,8 +8,9 @@ the lines are served in turn.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from qpu_executor.errors import ManagerBusy
@@ -19,6 +20,10 @@ AT_WORK = 64
 """Requests at work in all."""
 AT_WORK_PER_CALLER = 8
 """As many as it takes to keep the store's commits shared; more only wait for each other."""
+AMONG_OTHERS = 2
+"""The same while others ask too: their requests wait for each of these, at every step."""
+RECENTLY_S = 1.0
+"""For so long a caller is one of those who ask."""
 URGENT = 16
 """Requests under way of one caller that don't wait in line."""
 
@@ -28,15 +33,18 @@ Line = deque[asyncio.Future[None]]
 class Turns:
     """Gives turns to callers' requests: `take` one, `give_back` when the answer begins."""
 
-    def __init__(self, at_work: int = AT_WORK, per_caller: int = AT_WORK_PER_CALLER) -> None:
-        self._free = at_work
-        self._per_caller = per_caller
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._now_s = now_s
+        self._free = AT_WORK
         self._at_work: Counter[str] = Counter()
         self._lines: OrderedDict[str, Line] = OrderedDict()
+        self._asked_at_s: OrderedDict[str, float] = OrderedDict()
 
     async def take(self, caller: str) -> None:
         """Wait for a turn."""
-        if self._free > 0 and self._at_work[caller] < self._per_caller:
+        self._asked_at_s[caller] = self._now_s()
+        self._asked_at_s.move_to_end(caller)
+        if self._free > 0 and self._at_work[caller] < self._most():
             self._begin(caller)
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -56,27 +64,41 @@ class Turns:
             del self._at_work[caller]
         self._next()
 
+    def _most(self) -> int:
+        """How many of a caller's requests may be at work now."""
+        before_s = self._now_s() - RECENTLY_S
+        while self._asked_at_s and next(iter(self._asked_at_s.values())) < before_s:
+            self._asked_at_s.popitem(last=False)
+        callers = self._asked_at_s.keys() | self._lines.keys()
+        return AT_WORK_PER_CALLER if len(callers) <= 1 else AMONG_OTHERS
+
     def _begin(self, caller: str) -> None:
         self._free -= 1
         self._at_work[caller] += 1
 
     def _next(self) -> None:
         """Serve the lines in turn, as long as there is a free place and somebody who may go."""
-        for caller in list(self._lines):
-            if self._free <= 0:
-                return
-            if self._at_work[caller] >= self._per_caller:
-                continue
-            line = self._lines[caller]
-            while line and line[0].done():  # whoever waited has gone
-                line.popleft()
-            if line:
-                self._begin(caller)
-                line.popleft().set_result(None)
-            if line:
-                self._lines.move_to_end(caller)
-            else:
-                del self._lines[caller]
+        most, served = self._most(), True
+        while served:
+            served = False
+            for caller in list(self._lines):
+                if self._free > 0 and self._at_work[caller] < most:
+                    served |= self._serve(caller)
+
+    def _serve(self, caller: str) -> bool:
+        """Let the first of a line go; its next one comes after the other lines'."""
+        line = self._lines[caller]
+        while line and line[0].done():  # whoever waited has gone
+            line.popleft()
+        went = bool(line)
+        if went:
+            self._begin(caller)
+            line.popleft().set_result(None)
+        if line:
+            self._lines.move_to_end(caller)
+        else:
+            del self._lines[caller]
+        return went
 
 
 class Load:

@@ -46,7 +46,7 @@ from qpu_executor.qpus.base import ChunkOrder
 from qpu_executor.scheduling.commands import StartCalibration, StopChunk
 from qpu_executor.scheduling.scheduler import Scheduler
 
-ORDERS_PER_TURN = 250
+ORDERS_PER_TURN = 100
 """Of one request: a turn of the loop takes some 0.1 ms for each."""
 
 
