@@ -22,6 +22,7 @@ from qpu_executor.client.events import follow
 from qpu_executor.client.first_contact import first_contact
 from qpu_executor.client.operating import AsyncOperating
 from qpu_executor.client.order import TaskOrder, to_request
+from qpu_executor.client.partial_counts import partial_counts
 from qpu_executor.client.result import Result, TaskEnd, result_or_raise
 from qpu_executor.client.session_terms import (
     NO_TERMS,
@@ -260,6 +261,15 @@ class AsyncClient(AsyncOperating):
         return result_or_raise(
             await self._channel.call(protocol.partial_result(task_id), ResultOut)
         )
+
+    async def partial_results(self, task_id: int) -> AsyncGenerator[Result, None]:
+        """The same again whenever there are more, until the task has ended.
+
+        The last one is its result. Raises TaskFailed, TaskCancelled, UnknownTask.
+        """
+        async with aclosing(partial_counts(self._channel, task_id)) as results:
+            async for result in results:
+                yield result
 
     async def cancel_tasks(self, ids: Iterable[int]) -> list[AsyncTask]:
         """Ask for the end of tasks; those that have ended stay as they are."""

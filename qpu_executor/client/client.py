@@ -203,6 +203,13 @@ class Client(Operating):
         """The shots that were counted so far. Raises UnknownTask, IllegalMove, TaskFailed."""
         return self.call(self._client.partial_result(task_id))
 
+    def partial_results(self, task_id: int) -> Iterator[Result]:
+        """The same again whenever there are more, until the task has ended.
+
+        The last one is its result. Raises TaskFailed, TaskCancelled, UnknownTask.
+        """
+        return self._each(self._client.partial_results(task_id))
+
     def cancel_tasks(self, ids: Iterable[int]) -> list[Task]:
         """Ask for the end of tasks; those that have ended stay as they are."""
         return self._tasks(self._client.cancel_tasks(ids))
@@ -317,24 +324,26 @@ class Client(Operating):
 
     def events(self, after: int | None = None, session: str | None = None) -> Iterator[EventOut]:
         """Events after journal number `after` (None: from now on), for ever."""
-        events = self._client.events(after, session)
+        return self._each(self._client.events(after, session))
+
+    def _each(self, found: AsyncGenerator[T, None]) -> Iterator[T]:
         try:
-            while True:
-                yield self.call(_next(events))
+            while (one := self.call(_next(found))) is not None:
+                yield one
         finally:
             with suppress(CallerError):  # the client may have been closed first
-                self.call(_end(events))
+                self.call(_end(found))
 
     def _tasks(self, work: Coroutine[Any, Any, list[AsyncTask]]) -> list[Task]:
         return [Task(self, task) for task in self.call(work)]
 
 
-async def _next(events: AsyncGenerator[EventOut, None]) -> EventOut:
-    return await anext(events)
+async def _next(found: AsyncGenerator[T, None]) -> T | None:
+    return await anext(found, None)
 
 
-async def _end(events: AsyncGenerator[EventOut, None]) -> None:
-    await events.aclose()
+async def _end(found: AsyncGenerator[Any, None]) -> None:
+    await found.aclose()
 
 
 def _close(
