@@ -23,6 +23,8 @@ from qpu_executor.manager.auth.peer import caller_of_socket
 
 MAX_HEAD_BYTES = 65_536
 MAX_HEADERS = 200
+SLOWEST_BYTES_PER_S = 10_000
+"""Who reads a large answer at least so fast isn't cut."""
 BEYOND = 256
 """Connections beyond the limit that still hear why they are refused; more are cut."""
 
@@ -42,6 +44,7 @@ class CallerProtocol(HttpToolsProtocol):
         self._refused: ManagerBusy | None = None
         self._arriving: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
+        self._unread_bytes = 0
         self._reading = False
         self._in_head = True
         self._head_bytes = 0
@@ -147,12 +150,24 @@ class CallerProtocol(HttpToolsProtocol):
         """The caller doesn't read as fast as it is answered."""
         super().pause_writing()
         if self._unread is None:
-            self._unread = self.loop.call_later(self._load.limits.answer_s, self.transport.abort)
+            self._await_reader()
 
     def resume_writing(self) -> None:
         """It has read."""
         super().resume_writing()
         self._answer_is_read()
+
+    def _await_reader(self) -> None:
+        self._unread_bytes = self.transport.get_write_buffer_size()
+        self._unread = self.loop.call_later(self._load.limits.answer_s, self._look_at_reader)
+
+    def _look_at_reader(self) -> None:
+        """The time for an answer is over: whoever has read a good part of it has more."""
+        read = self._unread_bytes - self.transport.get_write_buffer_size()
+        if read >= SLOWEST_BYTES_PER_S * self._load.limits.answer_s:
+            self._await_reader()
+        else:
+            self.transport.abort()
 
     def _answer_is_read(self) -> None:
         if self._unread is not None:

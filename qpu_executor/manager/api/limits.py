@@ -21,7 +21,7 @@ class Limits:
     `max_requests`, `requests_per_caller`: under way, event streams aside. `max_connections`,
     `connections_per_caller`: open, in use or not. `max_event_streams`,
     `event_streams_per_caller`: open. `request_s`: longest time in which a request arrives.
-    `answer_s`: longest time for which a caller takes nothing of an answer.
+    `answer_s`: longest time for which a caller takes (almost) nothing of an answer.
     """
 
     max_body_bytes: int = 32 * MIB
