@@ -239,13 +239,24 @@ class ManagerUnreachable(QpuExecutorError):
 
 
 class ManagerBusy(QpuExecutorError):
-    """The manager can't take this now. `retry_after_s` says when to come back."""
+    """The manager can't take this now. `retry_after_s` says when to come back.
+
+    `own_limit`: it is the caller who has too much under way.
+    """
 
     code = "manager-busy"
 
-    def __init__(self, message: str, *, retry_after_s: float = 1.0, **context: Any) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_s: float = 1.0,
+        own_limit: bool = False,
+        **context: Any,
+    ) -> None:
         super().__init__(message, **context)
         self.retry_after_s = retry_after_s
+        self.own_limit = own_limit
 
 
 class WaitTimeout(QpuExecutorError, TimeoutError):

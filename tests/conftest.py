@@ -101,6 +101,12 @@ class ServedManager:
         return connect(self.url, wait_s=30)
 
     @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def log(self) -> str:
         """What it logged."""
         return (self.directory / "manager.log").read_text()

@@ -56,6 +56,7 @@ class Parts:
     async def running(self) -> AsyncIterator[list[str]]:
         """Open everything, and yield the URLs that are listened on."""
         from qpu_executor.manager.api.app import create_app
+        from qpu_executor.manager.api.limits import fitting
         from qpu_executor.manager.api.listening import make_servers, open_sockets, remover_of
 
         async with AsyncExitStack() as stack:
@@ -75,7 +76,12 @@ class Parts:
                 stack.callback(remover_of(one, private=self.embedded))
             await self.manager.start()
             stack.push_async_callback(self.manager.stop)
-            app = create_app(self.manager, self.authentication, embedded=self.embedded)
+            app = create_app(
+                self.manager,
+                self.authentication,
+                embedded=self.embedded,
+                limits=fitting(self.settings.manager.limits.limits()),
+            )
             servers = make_servers(app, zip(sockets, urls, strict=True), exposure.tls)
             serving = [
                 asyncio.create_task(server.serve(sockets=own), name="http")

@@ -92,6 +92,7 @@ def error_from(
         extra["permanent"] = bool(fields.get("permanent", False))
     elif issubclass(cls, ManagerBusy):
         extra["retry_after_s"] = retry_after_s
+        extra["own_limit"] = status == 429
     message = fields.get("detail") or fields.get("title") or f"the manager says {code!r}"
     return cls(str(message), **extra)
 

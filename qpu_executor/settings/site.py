@@ -27,6 +27,7 @@ from qpu_executor.model.values import JobClass
 from qpu_executor.scheduling.admission import Credit
 from qpu_executor.scheduling.charging import ChargingTable
 from qpu_executor.scheduling.fair_share import AccountShare, FairShareRules
+from qpu_executor.settings.limits import LimitsSettings
 from qpu_executor.settings.part import Name, Part
 from qpu_executor.settings.policy import (
     AccountSettings,
@@ -55,7 +56,8 @@ class ManagerSettings(Part):
     (rehearsals). `health_every_s`: pause between looks at a QPU's health.
     `authentication`: proofs of who is asking that are taken. `operators`, `services`: who
     has these roles. `tls`: for `https://` addresses. `plain_tcp`: listen for other hosts
-    without encryption. `socket_mode`: of unix sockets, octal.
+    without encryption. `socket_mode`: of unix sockets, octal. `limits`: how much callers may
+    ask at once.
     """
 
     listen: list[str] = Field(default=["http://127.0.0.1:8080"], min_length=1)
@@ -70,6 +72,7 @@ class ManagerSettings(Part):
     tls: TlsSettings | None = None
     plain_tcp: bool = False
     socket_mode: str = Field(default="0666", pattern=r"^0?[0-7]{3}$")
+    limits: LimitsSettings = LimitsSettings()
 
     def roles(self) -> Roles:
         """Who is an operator, and who a service."""

@@ -62,7 +62,9 @@ class LocalApi:
     async def ask(self, user: str, method: str, path: str, body: Any = None) -> Reply:
         """What the API answers to a user (empty: to somebody who presents nothing)."""
         path, _, query = path.partition("?")
+        sent = b"" if body is None else json.dumps(body).encode()
         headers = [(b"content-type", b"application/json")]
+        headers.append((b"content-length", str(len(sent)).encode()))
         if user:
             headers.append((b"authorization", f"Says {user}".encode()))
         scope = {
@@ -79,7 +81,6 @@ class LocalApi:
             "client": (HOST, 1),
             "server": ("manager", 80),
         }
-        sent = b"" if body is None else json.dumps(body).encode()
         arrived: list[Any] = [{"type": "http.request", "body": sent, "more_body": False}]
         answered: list[Any] = []
 

@@ -34,6 +34,7 @@ from qpu_executor.settings import (
     StoreSettings,
     parse_site,
 )
+from qpu_executor.settings.limits import LimitsSettings
 from qpu_executor.settings.retention import RetentionSettings
 from qpu_executor.wire.sessions import KeepWarmRequest
 
@@ -187,7 +188,14 @@ def test_every_key_of_a_pipeline_and_a_profile_is_explained() -> None:
 
 
 def test_every_key_of_a_site_file_is_explained() -> None:
-    models = (SiteSettings, ManagerSettings, JobClassSettings, StoreSettings, RetentionSettings)
+    models = (
+        SiteSettings,
+        ManagerSettings,
+        LimitsSettings,
+        JobClassSettings,
+        StoreSettings,
+        RetentionSettings,
+    )
     keys = {name for model in models for name in model.model_fields}
     keys |= {field.name for field in fields(EmulatorSettings)} | {"kind"}
     assert keys - words_in_code("site-file.md") == set()

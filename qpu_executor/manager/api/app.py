@@ -9,6 +9,7 @@ from qpu_executor import __version__
 from qpu_executor.manager.api import (
     audit,
     events,
+    openapi,
     policy,
     problems,
     queue,
@@ -18,6 +19,9 @@ from qpu_executor.manager.api import (
     tasks,
     tokens,
 )
+from qpu_executor.manager.api.gate import Gate
+from qpu_executor.manager.api.limits import Limits
+from qpu_executor.manager.api.load import Load
 from qpu_executor.manager.api.warden import routes as warden
 from qpu_executor.manager.auth.authentication import Authentication
 from qpu_executor.manager.service.manager import Manager
@@ -31,16 +35,26 @@ same request may be repeated without running anything twice.
 """
 
 
-def create_app(manager: Manager, authentication: Authentication, *, embedded: bool) -> FastAPI:
+def create_app(
+    manager: Manager,
+    authentication: Authentication,
+    *,
+    embedded: bool,
+    limits: Limits | None = None,
+) -> FastAPI:
     """The application in front of a started manager."""
     # The page at /docs must not need the internet: the manager's host often has none.
     app = FastAPIOffline(
         redoc_url=None, title="qpu-executor", version=__version__, description=DESCRIPTION
     )
     app.state.manager = manager
-    app.state.authentication = authentication
+    app.state.load = Load(limits or Limits())
     app.state.embedded = embedded
     for part in (tasks, queue, site, sessions, policy, tokens, audit, retention, events, warden):
         app.include_router(part.router)
+    app.add_middleware(
+        Gate, authentication=authentication, load=app.state.load, note=audit.note_denial
+    )
     problems.install(app, authentication.challenge, audit.note_denial)
+    openapi.install(app, authentication.schemes)
     return app

@@ -9,7 +9,8 @@ from fastapi import APIRouter, Query, Request
 from pydantic import AwareDatetime
 
 from qpu_executor.errors import NotAllowed, NotAuthenticated
-from qpu_executor.manager.api.context import Asked, origin_of
+from qpu_executor.manager.api.context import Asked
+from qpu_executor.manager.api.gate import CALLER, PEER, origin_of
 from qpu_executor.manager.api.views import instant, moment
 from qpu_executor.manager.auth.caller import Caller
 from qpu_executor.manager.service.audit import AuditEntry, AuditFilter, who_of
@@ -35,7 +36,7 @@ async def audit(
     since: Annotated[AwareDatetime | None, Query(description="not before this instant")] = None,
     by: Annotated[str | None, Query(max_length=200, description="a user's name")] = None,
     what: Annotated[str | None, Query(max_length=200, description="for example `drain`")] = None,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    limit: Annotated[int, Query(ge=1, le=1000, description="entries, at most")] = 100,
 ) -> AuditList:
     """What operators and services did, and who was turned away; the newest first."""
     which = AuditFilter(before, _since(since), by, what, limit)
@@ -46,10 +47,10 @@ async def audit(
 def note_denial(request: Request, error: Exception) -> None:
     """Put on record that somebody was turned away; what they presented is not kept."""
     manager: Manager = request.app.state.manager
-    asked = {"what": f"{request.method} {_pattern(request)}", "origin": origin_of(request)}
+    asked = {"what": f"{request.method} {_pattern(request)}", "origin": origin_of(request.scope)}
     if isinstance(error, NotAllowed):
-        caller: Caller | None = getattr(request.state, "caller", None)
-        if caller is not None:
+        caller = request.scope.get(CALLER)
+        if isinstance(caller, Caller):
             told = {**who_of(caller), **asked, "outcome": f"refused: {error.message[:MOST_SAID]}"}
             manager.denials.record("Denied", told)
     elif isinstance(error, NotAuthenticated) and (presented := _presented(request)):
@@ -57,7 +58,7 @@ def note_denial(request: Request, error: Exception) -> None:
         said = error.message
         for secret in secrets:
             said = said.replace(secret, "…")
-        peer = request.scope.get("qpu_executor.peer")
+        peer = request.scope.get(PEER)
         told = {
             "who": None,
             "uid": peer.uid if isinstance(peer, Caller) else None,
@@ -76,9 +77,13 @@ def _since(since: datetime | None) -> int:
 
 
 def _pattern(request: Request) -> str:
-    """The path as the API's description has it: no id that somebody made up."""
+    """The path as the API's description has it: no id that somebody made up.
+
+    Where nobody had found the route yet, its beginning.
+    """
     route = request.scope.get("route")
-    return getattr(route, "path", request.url.path[:MOST_SAID])
+    begins = "/".join(request.url.path.split("/")[:3])
+    return getattr(route, "path", begins[:MOST_SAID])
 
 
 def _presented(request: Request) -> tuple[str, list[str]] | None:

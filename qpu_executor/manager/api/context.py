@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import Annotated
 
 from fastapi import Depends, Request
 
+from qpu_executor.errors import QpuExecutorError
+from qpu_executor.manager.api.gate import CALLER
+from qpu_executor.manager.api.load import Load
 from qpu_executor.manager.api.views import task_out
-from qpu_executor.manager.auth.base import Presented
 from qpu_executor.manager.auth.caller import Caller, Role
 from qpu_executor.manager.service.manager import Manager
 from qpu_executor.manager.service.privacy import Sight, accounts_of
@@ -24,6 +26,7 @@ class Context:
     manager: Manager
     caller: Caller
     embedded: bool
+    load: Load
 
     @property
     def sight(self) -> Sight:
@@ -47,20 +50,12 @@ class Context:
         return task_out(row, qpu, reason, manager.judge.standing(row))
 
 
-def origin_of(request: Request) -> str:
-    """The host that a request comes from; this host for a unix socket."""
-    return request.client.host if request.client and request.client.host else "this host"
-
-
 async def context_of(request: Request) -> Context:
     """The context of a request. Raises NotAuthenticated if nobody knows who is asking."""
-    app = request.app.state
-    headers = {name.lower(): value for name, value in request.headers.items()}
-    presented = Presented(headers, request.scope.get("qpu_executor.peer"))
-    caller = await app.authentication.caller_of(presented)
-    caller = replace(caller, origin=origin_of(request))
-    request.state.caller = caller
-    return Context(app.manager, caller, app.embedded)
+    app, caller = request.app.state, request.scope[CALLER]
+    if isinstance(caller, QpuExecutorError):
+        raise caller
+    return Context(app.manager, caller, app.embedded, app.load)
 
 
 Asked = Annotated[Context, Depends(context_of)]

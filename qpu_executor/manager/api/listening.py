@@ -1,4 +1,4 @@
-"""Sockets, and the server that knows who is at the other end of each connection."""
+"""Sockets, and the server that takes connections on them."""
 
 from __future__ import annotations
 
@@ -8,40 +8,20 @@ import os
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from qpu_executor.errors import ConfigError, NotAuthenticated, QpuExecutorError
-from qpu_executor.manager.auth.caller import Caller
-from qpu_executor.manager.auth.peer import caller_of_socket
+from qpu_executor.errors import ConfigError, QpuExecutorError
+from qpu_executor.manager.api.connections import CallerProtocol
 from qpu_executor.unix_sockets import listen_on
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
-
-
-class CallerProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, which also puts the connection's peer into every request's scope."""
-
-    _peer: Caller | NotAuthenticated
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Ask the kernel once per connection who is at its other end."""
-        try:
-            self._peer = caller_of_socket(transport.get_extra_info("socket"))
-        except NotAuthenticated as error:
-            self._peer = error
-        except OSError as error:
-            self._peer = NotAuthenticated(f"the kernel doesn't say who is asking: {error}")
-        super().connection_made(transport)
-
-    def on_message_begin(self) -> None:
-        """A request begins: its scope is new."""
-        super().on_message_begin()
-        self.scope["qpu_executor.peer"] = self._peer  # type: ignore[typeddict-unknown-key]
+BACKLOG = 4096
+"""Connections that wait to be taken; the system may allow fewer."""
 
 
 class Server(uvicorn.Server):
@@ -93,13 +73,14 @@ def make_server(app: FastAPI, tls: Tls | None = None) -> Server:
     """
     config = uvicorn.Config(
         app,
-        http=CallerProtocol,
+        http=partial(CallerProtocol, load=app.state.load),  # type: ignore[arg-type]
         ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_keep_alive=120,
+        backlog=BACKLOG,
         timeout_graceful_shutdown=3,
         ssl_certfile=None if tls is None else str(tls.certificate),
         ssl_keyfile=None if tls is None else str(tls.key),
@@ -168,7 +149,7 @@ def _open(address: str, exposure: Exposure) -> tuple[socket.socket, str]:
         raise ConfigError(f"{address!r}: {error}", where="manager.listen") from None
     if parts.scheme == "unix" and parts.path.startswith("/") and not parts.netloc:
         path, mode = Path(parts.path), exposure.socket_mode
-        return listen_on(path, where="manager.listen", backlog=512, mode=mode), address
+        return listen_on(path, where="manager.listen", backlog=BACKLOG, mode=mode), address
     if parts.scheme in ("http", "https") and parts.hostname:
         _refuse_exposed(address, parts.scheme, parts.hostname, exposure)
         return _open_tcp(address, parts.scheme, parts.hostname, port)
@@ -214,7 +195,7 @@ def _open_tcp(address: str, scheme: str, host: str, port: int) -> tuple[socket.s
     try:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind((host, port))
-        found.listen(512)
+        found.listen(BACKLOG)
     except OSError as error:
         found.close()
         raise ConfigError(

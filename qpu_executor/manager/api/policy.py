@@ -5,6 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from qpu_executor.manager.api.context import Asked, Context
+from qpu_executor.manager.api.openapi import may_answer
+from qpu_executor.manager.api.parameters import QpuName, TaskNumber, WindowName
 from qpu_executor.manager.api.policy_views import range_s, shares_out, why_out, windows_out
 from qpu_executor.manager.api.problems import problem_of
 from qpu_executor.manager.api.qpu_views import qpu_out
@@ -32,16 +34,13 @@ from qpu_executor.wire.policy import (
     WindowRequest,
 )
 from qpu_executor.wire.site import QpuOut
-from qpu_executor.wire.tasks import Problem, TaskIds, TaskList, TaskOut, TaskRequest
+from qpu_executor.wire.tasks import TaskIds, TaskList, TaskOut, TaskRequest
 
-router = APIRouter(
-    prefix="/v1",
-    responses={400: {"model": Problem}, 403: {"model": Problem}, 404: {"model": Problem}},
-)
+router = APIRouter(prefix="/v1")
 
 
-@router.get("/tasks/{task_id}/why", tags=["tasks"])
-async def why(asked: Asked, task_id: int) -> WhyOut:
+@router.get("/tasks/{task_id}/why", tags=["tasks"], responses=may_answer(404))
+async def why(asked: Asked, task_id: TaskNumber) -> WhyOut:
     """Why a task isn't running now, who goes before it, and when it may be expected to start."""
     manager = asked.manager
     row = await manager.shown(task_id, asked.caller)
@@ -91,43 +90,43 @@ async def windows(asked: Asked) -> WindowList:
 # -- operators ------------------------------------------------------------------
 
 
-@router.post("/qpus/{name}/drain", tags=["operators"])
-async def drain(asked: Asked, name: str, body: DrainRequest) -> QpuOut:
+@router.post("/qpus/{name}/drain", tags=["operators"], responses=may_answer(403))
+async def drain(asked: Asked, name: QpuName, body: DrainRequest) -> QpuOut:
     """Let a QPU finish what it has and take nothing new."""
     await Operations(asked.manager, asked.caller).drain(name, body.reason)
     return _qpu(asked, name)
 
 
-@router.post("/qpus/{name}/resume", tags=["operators"])
-async def resume(asked: Asked, name: str) -> QpuOut:
+@router.post("/qpus/{name}/resume", tags=["operators"], responses=may_answer(403))
+async def resume(asked: Asked, name: QpuName) -> QpuOut:
     """Let a drained QPU take tasks again."""
     await Operations(asked.manager, asked.caller).resume(name)
     return _qpu(asked, name)
 
 
-@router.post("/qpus/{name}/calibrate", tags=["operators"])
-async def calibrate(asked: Asked, name: str) -> QpuOut:
+@router.post("/qpus/{name}/calibrate", tags=["operators"], responses=may_answer(403))
+async def calibrate(asked: Asked, name: QpuName) -> QpuOut:
     """Calibrate a QPU before it takes another chunk."""
     await Operations(asked.manager, asked.caller).calibrate(name)
     return _qpu(asked, name)
 
 
-@router.post("/qpus/{name}/windows", tags=["operators"])
-async def announce_window(asked: Asked, name: str, body: WindowRequest) -> WindowList:
+@router.post("/qpus/{name}/windows", tags=["operators"], responses=may_answer(403))
+async def announce_window(asked: Asked, name: QpuName, body: WindowRequest) -> WindowList:
     """Close a QPU, or keep it for some, at a time. One of the same name is replaced."""
     words = body.model_dump(mode="json")
     await Operations(asked.manager, asked.caller).announce_window(name, words)
     return windows_out(asked.manager.windows.listed(), asked.sight)
 
 
-@router.delete("/qpus/{name}/windows/{window}", tags=["operators"])
-async def withdraw_window(asked: Asked, name: str, window: str) -> WindowList:
+@router.delete("/qpus/{name}/windows/{window}", tags=["operators"], responses=may_answer(403))
+async def withdraw_window(asked: Asked, name: QpuName, window: WindowName) -> WindowList:
     """Take an announced window back."""
     await Operations(asked.manager, asked.caller).withdraw_window(name, window)
     return windows_out(asked.manager.windows.listed(), asked.sight)
 
 
-@router.post("/tasks/requeue", tags=["operators"])
+@router.post("/tasks/requeue", tags=["operators"], responses=may_answer(403, 404))
 async def requeue(asked: Asked, body: TaskIds) -> TaskList:
     """Stop the chunks of running tasks; these wait again with the shots they have."""
     rows = await Operations(asked.manager, asked.caller).requeue(body.ids)
@@ -136,14 +135,14 @@ async def requeue(asked: Asked, body: TaskIds) -> TaskList:
     )
 
 
-@router.post("/tasks/{task_id}/settle", tags=["operators"])
-async def settle(asked: Asked, task_id: int, body: SettleRequest) -> TaskOut:
+@router.post("/tasks/{task_id}/settle", tags=["operators"], responses=may_answer(403, 404))
+async def settle(asked: Asked, task_id: TaskNumber, body: SettleRequest) -> TaskOut:
     """Say what became of a task's chunk that is UNKNOWN. Its QPU is asked no more."""
     verdict = Verdict(body.counts, body.device_s, body.chunk)
     return asked.task_out(await Operations(asked.manager, asked.caller).settle(task_id, verdict))
 
 
-@router.post("/policy/reload", tags=["operators"])
+@router.post("/policy/reload", tags=["operators"], responses=may_answer(403))
 async def reload_policy(asked: Asked) -> PolicyOut:
     """Read the site file's rules for the queue again. A bad file changes nothing."""
     changed = await Operations(asked.manager, asked.caller).reload_policy()

@@ -39,12 +39,16 @@ _STATUS: tuple[tuple[type[QpuExecutorError], HTTPStatus], ...] = (
 
 def status_of(error: QpuExecutorError) -> HTTPStatus:
     """The HTTP status that fits an error."""
+    if isinstance(error, errors.ManagerBusy) and error.own_limit:
+        return HTTPStatus.TOO_MANY_REQUESTS
     return next(status for kind, status in _STATUS if isinstance(error, kind))
 
 
-def problem_of(error: QpuExecutorError, key: str | None = None) -> Problem:
-    """The problem document of an error."""
-    status = status_of(error)
+def problem_of(
+    error: QpuExecutorError, key: str | None = None, status: HTTPStatus | None = None
+) -> Problem:
+    """The problem document of an error. `status`: where another one fits better."""
+    status = status or status_of(error)
     return Problem(
         title=status.phrase,
         status=status,
@@ -59,9 +63,11 @@ def problem_of(error: QpuExecutorError, key: str | None = None) -> Problem:
     )
 
 
-def answer(error: QpuExecutorError, key: str | None = None) -> JSONResponse:
-    """The HTTP answer of an error."""
-    problem = problem_of(error, key)
+def answer(
+    error: QpuExecutorError, key: str | None = None, status: HTTPStatus | None = None
+) -> JSONResponse:
+    """The HTTP answer of an error. `status`: where another one fits better."""
+    problem = problem_of(error, key, status)
     headers = {}
     if isinstance(error, errors.ManagerBusy):
         headers["Retry-After"] = f"{max(1, round(error.retry_after_s))}"

@@ -8,6 +8,8 @@ from fastapi import APIRouter
 
 from qpu_executor.errors import NotAllowed
 from qpu_executor.manager.api.context import Asked, Context
+from qpu_executor.manager.api.openapi import may_answer
+from qpu_executor.manager.api.parameters import SessionId
 from qpu_executor.manager.api.views import moment, optional_instant, optional_moment
 from qpu_executor.manager.auth.caller import Caller, Role
 from qpu_executor.manager.service.keeping_warm import KeepWarm
@@ -27,16 +29,12 @@ from qpu_executor.wire.sessions import (
     SessionState,
     SlurmJobOut,
 )
-from qpu_executor.wire.tasks import Problem, TaskList
+from qpu_executor.wire.tasks import TaskList
 
-router = APIRouter(
-    prefix="/v1",
-    tags=["sessions"],
-    responses={400: {"model": Problem}, 403: {"model": Problem}, 404: {"model": Problem}},
-)
+router = APIRouter(prefix="/v1", tags=["sessions"])
 
 
-@router.post("/sessions")
+@router.post("/sessions", responses=may_answer(403))
 async def open_session(asked: Asked, body: SessionRequest) -> SessionOut:
     """Open a session; with a key, the open one of that key is found again, as it is."""
     if body.job_class is not None:
@@ -74,7 +72,7 @@ async def sessions(asked: Asked) -> SessionList:
 
 
 @router.get("/sessions/{session_id}")
-async def session(asked: Asked, session_id: str) -> SessionOut:
+async def session(asked: Asked, session_id: SessionId) -> SessionOut:
     """One session. Operators see anybody's."""
     found = asked.manager.sessions
     if asked.caller.has(Role.OPERATOR) and (row := await found.find(session_id)) is not None:
@@ -83,7 +81,7 @@ async def session(asked: Asked, session_id: str) -> SessionOut:
 
 
 @router.post("/sessions/{session_id}/heartbeat")
-async def heartbeat(asked: Asked, session_id: str) -> HeartbeatOut:
+async def heartbeat(asked: Asked, session_id: SessionId) -> HeartbeatOut:
     """Renew a session's lease. One that was lost is found again: what that held goes on.
 
     Services may do that to anybody's. Every other use of a session renews it as well.
@@ -103,7 +101,7 @@ async def heartbeat(asked: Asked, session_id: str) -> HeartbeatOut:
 
 @router.post("/sessions/{session_id}/close")
 async def close_session(
-    asked: Asked, session_id: str, body: CloseRequest | None = None
+    asked: Asked, session_id: SessionId, body: CloseRequest | None = None
 ) -> SessionOut:
     """Close a session and give back what it keeps; new tasks are refused.
 
@@ -117,7 +115,7 @@ async def close_session(
 
 
 @router.post("/sessions/{session_id}/cancel")
-async def cancel_session(asked: Asked, session_id: str) -> TaskList:
+async def cancel_session(asked: Asked, session_id: SessionId) -> TaskList:
     """Cancel all tasks of a session that haven't ended."""
     manager = asked.manager
     await manager.sessions.get(session_id, asked.caller)
@@ -127,7 +125,7 @@ async def cancel_session(asked: Asked, session_id: str) -> TaskList:
 
 
 @router.post("/sessions/{session_id}/hold")
-async def keep_warm(asked: Asked, session_id: str, body: KeepWarmRequest) -> SessionOut:
+async def keep_warm(asked: Asked, session_id: SessionId, body: KeepWarmRequest) -> SessionOut:
     """Keep a QPU for a session: between its tasks, or for a contiguous run."""
     found = asked.manager.sessions
     row = await found.usable(session_id, asked.caller)
@@ -136,7 +134,7 @@ async def keep_warm(asked: Asked, session_id: str, body: KeepWarmRequest) -> Ses
 
 
 @router.delete("/sessions/{session_id}/hold")
-async def give_back(asked: Asked, session_id: str) -> SessionOut:
+async def give_back(asked: Asked, session_id: SessionId) -> SessionOut:
     """Keep nothing for a session any more; operators may do that to anybody's."""
     if asked.caller.has(Role.OPERATOR):
         row = await Operations(asked.manager, asked.caller).give_back(session_id)

@@ -10,6 +10,7 @@ from fastapi import APIRouter
 from qpu_executor import __version__
 from qpu_executor.installed import versions
 from qpu_executor.manager.api.context import Asked, Context
+from qpu_executor.manager.api.parameters import QpuName
 from qpu_executor.manager.api.qpu_views import Surroundings, qpu_fields, qpu_out
 from qpu_executor.manager.api.views import moment
 from qpu_executor.wire.site import (
@@ -19,13 +20,9 @@ from qpu_executor.wire.site import (
     QpuDetail,
     QpuList,
 )
-from qpu_executor.wire.tasks import Problem
 from qpu_executor.wire.versions import SPOKEN
 
-router = APIRouter(
-    prefix="/v1",
-    responses={400: {"model": Problem}, 403: {"model": Problem}, 404: {"model": Problem}},
-)
+router = APIRouter(prefix="/v1")
 
 
 @router.get("/health", tags=["manager"])
@@ -58,7 +55,7 @@ async def qpus(asked: Asked) -> QpuList:
 
 
 @router.get("/qpus/{name}", tags=["qpus"])
-async def qpu(asked: Asked, name: str) -> QpuDetail:
+async def qpu(asked: Asked, name: QpuName) -> QpuDetail:
     """One QPU with its device, as programs have to be built for it."""
     found = asked.manager.fleet.get(name)
     fields = qpu_fields(found, asked.manager.scheduler.qpu(name), surroundings(asked))

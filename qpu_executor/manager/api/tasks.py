@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from qpu_executor.errors import (
@@ -16,6 +16,17 @@ from qpu_executor.errors import (
     UnknownTask,
 )
 from qpu_executor.manager.api.context import Asked, Context
+from qpu_executor.manager.api.in_pieces import in_pieces, list_answer
+from qpu_executor.manager.api.openapi import may_answer
+from qpu_executor.manager.api.parameters import (
+    AfterTask,
+    Key,
+    Limit,
+    OfSession,
+    Partial,
+    ProgramHash,
+    TaskNumber,
+)
 from qpu_executor.manager.api.problems import answer, problem_of
 from qpu_executor.manager.api.views import chunk_out, history_out, optional_instant, result_out
 from qpu_executor.manager.auth.caller import Role
@@ -30,7 +41,6 @@ from qpu_executor.model.timing import Dependency
 from qpu_executor.programs.program import Program
 from qpu_executor.wire.tasks import (
     NeedsIn,
-    Problem,
     ProgramIn,
     ResultList,
     ResultOut,
@@ -44,26 +54,15 @@ from qpu_executor.wire.tasks import (
     WishesOut,
 )
 
-router = APIRouter(
-    prefix="/v1",
-    tags=["tasks"],
-    responses={
-        400: {"model": Problem},
-        403: {"model": Problem},
-        404: {"model": Problem},
-        409: {"model": Problem},
-        422: {"model": Problem},
-        503: {"model": Problem},
-    },
-)
+router = APIRouter(prefix="/v1", tags=["tasks"])
 
 
-@router.post("/tasks", response_model=SubmitAnswer)
+@router.post("/tasks", response_model=SubmitAnswer, responses=may_answer(404, 409, 422))
 async def submit(
     asked: Asked,
     body: SubmitRequest,
-    idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
-) -> SubmitAnswer | Response:
+    idempotency_key: Key = None,
+) -> Response:
     """Submit one or many tasks. Each is accepted (durably) or refused on its own.
 
     With an `Idempotency-Key` the same request can be sent again: it names the
@@ -74,26 +73,32 @@ async def submit(
         if program.hash != hash_:
             raise RequestRefused("the program isn't what its hash says", where=f"programs.{hash_}")
     keys = _keys(body, idempotency_key)
-    orders = [order_of(task, key, shared) for task, key in zip(body.tasks, keys, strict=True)]
+    orders: list[NewTask | QpuExecutorError] = []
+    async for piece in in_pieces(list(zip(body.tasks, keys, strict=True))):
+        orders += [order_of(task, key, shared) for task, key in piece]
     refused = {i: one for i, one in enumerate(orders) if isinstance(one, QpuExecutorError)}
     wanted = [one for one in orders if isinstance(one, NewTask)]
     found = iter(await asked.manager.submit(wanted, asked.caller) if wanted else [])
     answers = [refused[i] if i in refused else next(found) for i in range(len(orders))]
     if len(answers) == 1 and isinstance(answers[0], QpuExecutorError):
         return answer(answers[0], keys[0])
-    items = [_item(asked, one, key) for one, key in zip(answers, keys, strict=True)]
-    return SubmitAnswer(items=items, cursor=asked.manager.broadcast.newest)
+    return await list_answer(
+        "items",
+        list(zip(answers, keys, strict=True)),
+        lambda one: _item(asked, *one),
+        cursor=asked.manager.broadcast.newest,
+    )
 
 
-@router.get("/tasks")
+@router.get("/tasks", response_model=TaskList)
 async def tasks(
     asked: Asked,
     ids: Annotated[str | None, Query(description="comma-separated ids")] = None,
     state: Annotated[str | None, Query(description="comma-separated states")] = None,
-    session: str | None = None,
-    after_id: Annotated[int, Query(ge=0)] = 0,
-    limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
-) -> TaskList:
+    session: OfSession = None,
+    after_id: AfterTask = 0,
+    limit: Limit = 1000,
+) -> Response:
     """The caller's tasks, oldest first."""
     cursor = asked.manager.broadcast.newest
     asked.manager.sessions.heard(session, asked.caller)
@@ -108,33 +113,35 @@ async def tasks(
     )
     rows = await asked.manager.store.tasks(which)
     more = len(rows) > limit
-    return TaskList(
-        tasks=[asked.task_out(asked.manager.live.get(row.id, row)) for row in rows[:limit]],
+    return await list_answer(
+        "tasks",
+        rows[:limit],
+        lambda row: asked.task_out(asked.manager.live.get(row.id, row)),
         cursor=cursor,
         more=more,
     )
 
 
-@router.post("/tasks/cancel")
+@router.post("/tasks/cancel", responses=may_answer(404))
 async def cancel(asked: Asked, body: TaskIds) -> TaskList:
     """Cancel tasks, operators anybody's. One that has ended stays as it is: see its state."""
     return await _ask(asked, "cancel", body.ids)
 
 
-@router.post("/tasks/hold")
+@router.post("/tasks/hold", responses=may_answer(404))
 async def hold(asked: Asked, body: TaskIds) -> TaskList:
     """Keep tasks back, operators anybody's. A running chunk is finished first."""
     return await _ask(asked, "hold", body.ids)
 
 
-@router.post("/tasks/release")
+@router.post("/tasks/release", responses=may_answer(404))
 async def release(asked: Asked, body: TaskIds) -> TaskList:
     """Let held tasks go on, operators anybody's."""
     return await _ask(asked, "release", body.ids)
 
 
-@router.get("/tasks/{task_id}")
-async def task(asked: Asked, task_id: int) -> TaskDetail:
+@router.get("/tasks/{task_id}", responses=may_answer(404, 410))
+async def task(asked: Asked, task_id: TaskNumber) -> TaskDetail:
     """One task with its chunks and the times of its states. Operators see anybody's."""
     row = await asked.manager.shown(task_id, asked.caller)
     store = asked.manager.store
@@ -147,8 +154,8 @@ async def task(asked: Asked, task_id: int) -> TaskDetail:
     )
 
 
-@router.get("/tasks/{task_id}/result")
-async def result(asked: Asked, task_id: int, partial: bool = False) -> ResultOut:
+@router.get("/tasks/{task_id}/result", responses=may_answer(404, 409))
+async def result(asked: Asked, task_id: TaskNumber, partial: Partial = False) -> ResultOut:
     """The result of a completed task; with `partial`, the shots counted so far."""
     row = await asked.manager.task(task_id, asked.caller)
     if row.state is not TaskState.COMPLETED and not partial:
@@ -156,19 +163,23 @@ async def result(asked: Asked, task_id: int, partial: bool = False) -> ResultOut
     return (await _results(asked, [row]))[0]
 
 
-@router.get("/results")
+@router.get("/results", response_model=ResultList)
 async def results(
     asked: Asked, ids: Annotated[str, Query(description="comma-separated ids")]
-) -> ResultList:
+) -> Response:
     """Results of those of these tasks that are completed."""
     which = TaskFilter(
         ids=_ids(ids), owner=asked.caller.name, states=(TaskState.COMPLETED,), limit=10_000
     )
-    return ResultList(results=await _results(asked, await asked.manager.store.tasks(which)))
+    rows = await asked.manager.store.tasks(which)
+    found: list[ResultOut] = []
+    async for piece in in_pieces(rows):
+        found += await _results(asked, list(piece))
+    return await list_answer("results", found, lambda one: one)
 
 
-@router.get("/programs/{program_hash}")
-async def program(asked: Asked, program_hash: str) -> ProgramIn:
+@router.get("/programs/{program_hash}", responses=may_answer(404))
+async def program(asked: Asked, program_hash: ProgramHash) -> ProgramIn:
     """A program that the caller has submitted."""
     store = asked.manager.store
     found = (await store.programs([program_hash])).get(program_hash)

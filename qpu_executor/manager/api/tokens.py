@@ -6,22 +6,19 @@ from fastapi import APIRouter
 
 from qpu_executor.errors import RequestRefused
 from qpu_executor.manager.api.context import Asked
+from qpu_executor.manager.api.openapi import may_answer
+from qpu_executor.manager.api.parameters import TokenId
 from qpu_executor.manager.api.views import moment
 from qpu_executor.manager.auth.caller import Role
 from qpu_executor.manager.service.tokens import Tokens, Wanted
 from qpu_executor.manager.store.records import TokenRow
 from qpu_executor.nearest import did_you_mean
-from qpu_executor.wire.tasks import Problem
 from qpu_executor.wire.tokens import NewTokenOut, TokenList, TokenOut, TokenRequest
 
-router = APIRouter(
-    prefix="/v1/tokens",
-    tags=["tokens"],
-    responses={400: {"model": Problem}, 401: {"model": Problem}, 403: {"model": Problem}},
-)
+router = APIRouter(prefix="/v1/tokens", tags=["tokens"])
 
 
-@router.post("")
+@router.post("", responses=may_answer(403))
 async def issue(asked: Asked, body: TokenRequest) -> NewTokenOut:
     """Issue a token: for oneself, or (operators) for anybody and with roles."""
     wanted = Wanted(body.user, frozenset(map(_role, body.roles)), body.valid_s, body.note)
@@ -37,7 +34,7 @@ async def listed(asked: Asked) -> TokenList:
 
 
 @router.post("/{token_id}/revoke")
-async def revoke(asked: Asked, token_id: str) -> TokenOut:
+async def revoke(asked: Asked, token_id: TokenId) -> TokenOut:
     """End a token now."""
     return _out(await Tokens(asked.manager, asked.caller).revoke(token_id))
 

@@ -27,9 +27,14 @@ class Authentication:
         return any(one.across_hosts for one in self._authenticators)
 
     @property
+    def schemes(self) -> tuple[str | None, ...]:
+        """The schemes that are understood; None for what is known from the connection."""
+        return tuple(one.scheme for one in self._authenticators)
+
+    @property
     def challenge(self) -> str:
         """What `WWW-Authenticate` says: the schemes that are understood."""
-        return ", ".join(one.scheme for one in self._authenticators if one.scheme is not None)
+        return ", ".join(one for one in self.schemes if one is not None)
 
     async def open(self) -> None:
         """Open every authenticator. Raises OperatorError of the first that can't."""

@@ -55,6 +55,9 @@ from qpu_executor.qpus.base import ChunkOrder
 from qpu_executor.scheduling.commands import StartCalibration, StopChunk
 from qpu_executor.scheduling.scheduler import Scheduler
 
+ORDERS_PER_TURN = 100
+"""Of one request: a turn of the loop takes some 0.1 ms for each."""
+
 
 class Manager:
     """Everything that a caller can ask for. The store and the fleet are opened by others."""
@@ -213,8 +216,23 @@ class Manager:
     # -- tasks ----------------------------------------------------------------
 
     async def submit(self, orders: Sequence[NewTask], caller: Caller) -> list[Answer]:
-        """Admit and save tasks: each answer is a durable task, or why there is none."""
+        """Admit and save tasks: each answer is a durable task, or why there is none.
+
+        Many are saved in several turns, so that others' requests come in between.
+        """
         self.loop.refuse_if_overloaded()
+        answers: list[Answer] = []
+        for start in range(0, len(orders), ORDERS_PER_TURN):
+            part = orders[start : start + ORDERS_PER_TURN]
+            try:
+                answers += await self._submit_part(part, caller)
+            except QpuExecutorError as error:
+                if not answers:  # a refused request has done nothing
+                    raise
+                answers += [error] * len(part)
+        return answers
+
+    async def _submit_part(self, orders: Sequence[NewTask], caller: Caller) -> list[Answer]:
         admitted = await self._admit_all(orders, caller)
         accepted = [one for one in admitted if isinstance(one, Admitted)]
         for one in accepted:
@@ -236,6 +254,7 @@ class Manager:
         Raises UnknownTask for the first id that isn't the caller's. A task that has
         ended stays as it is.
         """
+        self.loop.refuse_if_overloaded()
         for task_id in ids:
             await self.task(task_id, caller)
         await ask_of_tasks(self.loop, action, ids)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from fastapi import Request
+from fastapi import Path, Request
 
 from qpu_executor.errors import RequestRefused
 from qpu_executor.manager.service.fleet import Qpu
@@ -47,7 +48,10 @@ class Resource:
         return name if name in (*job_class.qpus, *job_class.fallback) else None
 
 
-def resource_of(request: Request, resource: str) -> Resource:
+def resource_of(
+    request: Request,
+    resource: Annotated[str, Path(description="a QPU's name, or `QPU:CLASS`")],
+) -> Resource:
     """The resource of a path, `QPU` or `QPU:CLASS`. Raises RequestRefused."""
     manager: Manager = request.app.state.manager
     name, colon, job_class = resource.partition(":")

@@ -51,8 +51,10 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
 router = APIRouter(prefix="/warden/{resource}", tags=["Warden's protocol"], responses=_PROBLEMS)
 
 Named = Annotated[Resource, Depends(resource_of)]
-SessionId = Annotated[str, Path(pattern=r"^[0-9A-Za-z-]{1,64}$")]
-JobId = Annotated[int, Path(ge=0, le=MAX_TASK_ID)]
+SessionId = Annotated[
+    str, Path(pattern=r"^[0-9A-Za-z-]{1,64}$", description="the token that acquire() returned")
+]
+JobId = Annotated[int, Path(ge=0, le=MAX_TASK_ID, description="a job's `id`")]
 
 
 @router.get("/accessible")
@@ -123,7 +125,9 @@ async def start(
     asked: Asked,
     resource: Named,
     body: NewJob,
-    x_warden_session: Annotated[str | None, Header(max_length=200)] = None,
+    x_warden_session: Annotated[
+        str | None, Header(max_length=200, description="the token that acquire() returned")
+    ] = None,
 ) -> Job:
     """Submit a task in a session of the caller. It is checked now, and durable once answered."""
     session = await _session(asked, x_warden_session)

@@ -27,10 +27,15 @@ class JobStatus(enum.StrEnum):
     """Warden's states of a job."""
 
     PENDING = "PENDING"
+    """It waits, or is held, or has given way."""
     RUNNING = "RUNNING"
+    """A chunk of it is at the QPU."""
     DONE = "DONE"
+    """It has all its shots."""
     CANCELED = "CANCELED"
+    """It was cancelled; what was counted is in its results."""
     ERROR = "ERROR"
+    """It failed; its logs say why."""
 
 
 STATUS: Mapping[TaskState, JobStatus] = {
