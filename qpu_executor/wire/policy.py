@@ -152,7 +152,7 @@ class WindowRequest(Request):
     name: str = Field(min_length=1, max_length=64)
     kind: WindowKind = WindowKind.MAINTENANCE
     at: time
-    length_s: float = Field(gt=0, le=31 * 86_400)
+    length_s: float = Field(ge=0.001, le=31 * 86_400)
     zone: str = "UTC"
     on: date | None = None
     weekdays: list[Weekday] = []

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
 
 from qpu_executor.manager.auth.caller import Caller
 from qpu_executor.manager.service.admission import Admission
@@ -23,6 +26,7 @@ from qpu_executor.qpus.base import Capabilities
 from qpu_executor.qpus.checking import ProgramChecker
 from qpu_executor.scheduling.scheduler import Scheduler
 from qpu_executor.testing.fake_qpu import FakeQpu
+from qpu_executor.wire.policy import WindowRequest
 
 ALICE = Caller("alice", 1000, "test")
 PROGRAM = Program("opaque", "x")
@@ -97,3 +101,8 @@ async def test_chunk_before_a_window_is_cut_so_that_it_ends_in_time(tmp_path: Pa
         order = await qpu.next_order()
         # 48 s at 0.1 s a shot and a safety factor of 1.2, less the time that the test took.
         assert 300 < order.shots <= 400
+
+
+def test_window_that_is_shorter_than_any_clock_can_tell_is_refused() -> None:
+    with pytest.raises(ValidationError, match=r"greater than or equal to 0\.001"):
+        WindowRequest(name="w", at=time(12, 0), length_s=5e-324)
