@@ -69,12 +69,8 @@ class Postgres:
 
     def kill(self) -> None:
         """kill -9 all of its processes; `start` starts it again."""
-        server = self._server()
-        if server is None:
-            return
-        children = Path(f"/proc/{server}/task/{server}/children").read_text().split()
         ends = []
-        for pid in (server, *map(int, children)):
+        for pid in self._processes():
             try:
                 ends.append(os.pidfd_open(pid))
             except ProcessLookupError:
@@ -86,6 +82,16 @@ class Postgres:
         # Its locks name a process that may not be reaped yet, and so seems to be alive.
         for lock in (self._data / "postmaster.pid", *self.directory.glob(".s.PGSQL.*")):
             lock.unlink(missing_ok=True)
+
+    def freeze(self) -> None:
+        """Stop all of its processes where they are: it takes connections and never answers."""
+        for pid in self._processes():
+            os.kill(pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let them go on."""
+        for pid in self._processes():
+            os.kill(pid, signal.SIGCONT)
 
     def close(self) -> None:
         """End it and remove its files."""
@@ -124,6 +130,13 @@ class Postgres:
             for path in (self.directory, *self.directory.iterdir()):
                 os.chown(path, user.pw_uid, user.pw_gid)
         self._run("initdb", *proof, "-U", USER, "-E", "UTF8", "-N", "-D", str(self._data))
+
+    def _processes(self) -> list[int]:
+        server = self._server()
+        if server is None:
+            return []
+        children = Path(f"/proc/{server}/task/{server}/children").read_text().split()
+        return [server, *map(int, children)]
 
     def _server(self) -> int | None:
         try:

@@ -12,6 +12,7 @@ import pytest
 
 from qpu_executor.client import connect
 from qpu_executor.errors import ManagerBusy
+from qpu_executor.manager.store import postgresql
 from qpu_executor.manager.store.records import AddJournal, Change, JournalRow
 from qpu_executor.manager.store.sql import SqlStore
 from qpu_executor.model.states import ChunkState
@@ -113,4 +114,31 @@ async def test_killed_again_and_again_while_it_is_written_to_every_row_is_there_
     async with asyncio.timeout(120):
         await asyncio.gather(*map(write_all, range(4)), torment())
     assert [row.n for row in await store.journal(0)] == list(range(1, wanted + 1))
+    await store.close()
+
+
+async def test_a_server_that_takes_everything_and_never_answers_is_given_up(
+    own_postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgresql, "ANSWER_S", 1.0)
+    store = SqlStore(own_postgres.new_database(), lease_s=300)
+    await store.open()
+    batch: list[Change] = [AddJournal(JournalRow(1, 1, "x"))]
+    await store.journal(0)
+    own_postgres.freeze()
+    try:
+        async with asyncio.timeout(60):
+            with pytest.raises(ManagerBusy, match="can't be reached"):
+                await store.apply(batch)
+            with pytest.raises(ManagerBusy):
+                await store.journal(0)
+    finally:
+        own_postgres.thaw()
+    while True:
+        try:
+            await store.apply(batch)
+            break
+        except ManagerBusy:
+            continue
+    assert [row.n for row in await store.journal(0)] == [1]
     await store.close()

@@ -27,12 +27,16 @@ from qpu_executor.errors import ConfigError, QpuExecutorError, StoreError
 from qpu_executor.manager.store import postgresql_errors, tables
 from qpu_executor.manager.store.migrations import VERSION_TABLE
 from qpu_executor.manager.store.postgresql_lock import LOCK, AdvisoryLock, Connection
+from qpu_executor.manager.store.postgresql_patience import PatientConnection
 
 _OLDEST = 120000
 """PostgreSQL 12: the oldest whose settings these are (tested with 15)."""
 
 _STATEMENT_S = 30
 """No statement of ours takes that long, unless the database is in trouble."""
+
+ANSWER_S = _STATEMENT_S + 10.0
+"""A server that says nothing for that long doesn't even notice its own time limits."""
 
 _LIBPQ = {
     "connect_timeout": "5",
@@ -257,7 +261,9 @@ class PostgresDatabase:
             "options": " ".join(given),
             "application_name": f"{role} {socket.gethostname()[:20]}:{os.getpid()}",
         }
-        return psycopg.connect(**parameters, autocommit=autocommit)
+        made = PatientConnection.connect(**parameters, autocommit=autocommit)
+        made.answer_s = self._lease_s / 2 if role == LOCK else ANSWER_S
+        return made
 
     def _password(self) -> dict[str, str]:
         if self._password_file is None:
@@ -279,6 +285,7 @@ class PostgresDatabase:
             max_overflow=0,
             pool_timeout=_STATEMENT_S,
             pool_pre_ping=role == "reader",
+            hide_parameters=True,  # programs and counts never go into logs
         )
 
         def on_connect(connection: Any, _record: object) -> None:

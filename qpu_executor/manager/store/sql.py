@@ -9,6 +9,7 @@ same batch may be handed in again. Batches are applied in the order of the
 calls; one that failed is overtaken by those after it, so whoever tries it
 again keeps dependent ones back. Reads see every batch whose `apply` returned.
 
+One class, and therefore longer than other files: nearly each of its methods is one line.
 All that is particular to a database is in a module of its own (`sqlite`, `postgresql`).
 """
 
@@ -25,8 +26,9 @@ from typing import TypeVar
 from sqlalchemy import Engine
 
 from qpu_executor.errors import ManagerBusy, QpuExecutorError, StoreError
-from qpu_executor.manager.store import migrations, pruning, queries, reading, restored
+from qpu_executor.manager.store import pruning, reading
 from qpu_executor.manager.store.address import named_database, shown
+from qpu_executor.manager.store.claiming import claim
 from qpu_executor.manager.store.committing import Commits
 from qpu_executor.manager.store.database import Database, in_use
 from qpu_executor.manager.store.pruning import Prunable
@@ -312,7 +314,7 @@ class SqlStore:
         database.prepare()
         write_engine = database.write_engine()
         try:
-            incarnation, number = self._migrate_and_fence(write_engine, database)
+            incarnation, number = claim(write_engine, database, restored=self._restored)
         except BaseException:
             write_engine.dispose()
             raise
@@ -336,26 +338,6 @@ class SqlStore:
             loss.get_loop().call_soon_threadsafe(
                 lambda: None if loss.done() else loss.set_result(error)
             )
-
-    def _migrate_and_fence(self, engine: Engine, database: Database) -> tuple[int, int]:
-        """The number of this incarnation, and of the newest transaction before it."""
-        with engine.begin() as connection:
-            version = migrations.current(connection)
-            if version is not None and version > migrations.HEAD:
-                raise StoreError(
-                    f"the store was written by a newer version (its schema is {version}, "
-                    f"this one knows {migrations.HEAD})",
-                    where=database.where,
-                    next_step="upgrade qpu-executor",
-                )
-            if version != migrations.HEAD:
-                migrations.upgrade(connection)
-            if connection.execute(queries.next_incarnation).rowcount != 1:
-                connection.execute(queries.first_incarnation)
-            if self._restored:
-                restored.mark(connection)
-            row = connection.execute(queries.stored_number).one()
-            return int(row.incarnation), int(row.commits)
 
     # -- reading ------------------------------------------------------------------------
 
