@@ -22,6 +22,9 @@ from qpu_executor.model.values import MICROSECONDS, Instant
 REBASE_HALF_LIVES = 50
 """Half-lives after which the units are started anew (floats hold about 1000)."""
 
+MOST_HALF_LIVES = 500.0
+"""What was used longer ago is gone, whatever it was; and twice that doesn't fit into a float."""
+
 UNITS_END = 2.0**REBASE_HALF_LIVES
 
 FORGOTTEN_S = 1e-3
@@ -220,7 +223,8 @@ class UsageLedger:
     def _weight(self, at: Instant) -> float:
         if self._origin is None:
             self._origin = at
-        return float(2.0 ** ((at - self._origin) / (self.rules.half_life_s * MICROSECONDS)))
+        half_lives = (at - self._origin) / (self.rules.half_life_s * MICROSECONDS)
+        return float(2.0 ** min(half_lives, MOST_HALF_LIVES))
 
     def _judge(self, node: Standing, weight: float) -> bool:
         """Raise a node that was just charged; lower its siblings. True if one was lowered."""

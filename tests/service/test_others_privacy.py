@@ -210,8 +210,11 @@ def _with(ids: dict[str, Any], value: Any) -> Any:
 
 
 def _said(answer: tuple[int, dict[str, str], str], ids: dict[str, Any]) -> tuple[int, str]:
-    """An answer without the ids that it was asked about, and without the clock of this host."""
+    """An answer without the ids that it was asked about, and without where the journal stands:
+    that goes on with every request that is denied.
+    """
     status, _, text = answer
+    text = re.sub(r'"cursor":\d+', '"cursor":0', text)
     for name, id_ in sorted(ids.items(), key=lambda one: -len(str(one[1]))):
         text = re.sub(rf"\b{id_}\b", f"<{name}>", text).replace(f"{str(id_)[:12]}…", f"<{name}>")
     return status, text

@@ -147,6 +147,20 @@ def test_new_units_keep_usage_and_order_and_forget_the_long_gone() -> None:
     assert ada.parent.fraction == 1.0
 
 
+def test_a_pause_of_thousands_of_half_lives_forgets_and_breaks_nothing() -> None:
+    book = ledger()
+    ada = book.standing("physics", "ada")
+    book.charge(ada, 8.0, 0)
+    ada.live = 1
+    much_later = 5000 * HOUR
+    assert book.usage_s(ada, much_later) == pytest.approx(0.0)
+    assert book.view(much_later)[0].usage_s == pytest.approx(0.0)
+    assert not book.give_back(ada, 1.0, much_later)
+    assert book.charge(ada, 100.0, much_later)
+    assert book.usage_s(ada, much_later) == pytest.approx(100.0)
+    assert book.usage_s(ada, much_later + HOUR) == pytest.approx(50.0)
+
+
 def test_charging_nothing_changes_nothing() -> None:
     book = ledger()
     assert not book.charge(book.standing("physics", "ada"), 0.0, HOUR)
