@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import stat
 from collections.abc import Iterator
@@ -62,12 +63,15 @@ def test_a_directory_that_isn_t_there_is_told(short: Path) -> None:
         listen_on(short / "none" / "s", where="listen", backlog=1)
 
 
-@pytest.mark.parametrize(("owner_only", "others"), [(True, 0), (False, 0o055)])
+@pytest.mark.parametrize(("owner_only", "mode"), [(True, 0o600), (False, 0o777)])
 def test_its_owner_alone_connects_where_that_is_asked(
-    short: Path, owner_only: bool, others: int
+    short: Path, owner_only: bool, mode: int
 ) -> None:
     path = short / "s"
-    with closing(listen_on(path, where="listen", backlog=1, owner_only=owner_only)):
-        mode = stat.S_IMODE(path.stat().st_mode)
-    assert mode & others == others
-    assert bool(mode & 0o077) is not owner_only
+    before = os.umask(0)
+    try:
+        with closing(listen_on(path, where="listen", backlog=1, owner_only=owner_only)):
+            assert stat.S_IMODE(path.stat().st_mode) == mode
+        assert os.umask(0) == 0, "put back"
+    finally:
+        os.umask(before)

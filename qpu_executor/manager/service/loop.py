@@ -42,7 +42,8 @@ ACCEPTED_S = 0.02
 """That a QPU has accepted a chunk may wait so long (real seconds) to be saved with something
 else. Nothing is decided on it, and a manager that is killed before asks the QPU anyway: a
 chunk that ends sooner costs one commit instead of two, and its end doesn't wait for the first.
-Longer ones, between which a QPU would wait, have it saved while they run."""
+Longer ones, between which a QPU would wait, have it saved while they run. Where a device
+doesn't say when a chunk began, the moment on record may be late by as much."""
 
 Answered = TypeVar("Answered")
 
