@@ -212,6 +212,7 @@ async def test_loss_survives_a_restart_and_its_end_comes_later_by_the_time_away(
     async with make() as site:
         session = await site.open(leased=True)
         kept = await site.open(leased=True)
+        await site.open(ends_in_s=900.0)  # while nobody is there
         task = await site.submit(PROGRAM, 100, session_id=session.id)
         await site.pass_beating(kept, 300, every_s=50)
     again = make()
