@@ -351,7 +351,7 @@ async def test_users_key_names_the_same_task_in_another_session(make: Make) -> N
         with pytest.raises(KeyConflict):
             await site.submit(PROGRAM, 99, key="k", session_id=first.id)
         order = NewTask(PROGRAM, PROGRAM.hash, 100, key="k", session_id="s")
-        before = order._body_hash(("program", "key", "key_origin", "wishes"))
+        before = order.hash_in_session()
         assert order.names(before, "s")
         assert replace(order, session_id="t").names(before, "s")
         assert not replace(order, shots=99).names(before, "s")

@@ -40,21 +40,21 @@ class NewTask:
 
         The session isn't part of it, so that a job that was requeued finds its tasks.
         """
-        return self._body_hash(("program", "key", "key_origin", "wishes", "session_id"))
+        return replace(self, session_id=None).hash_in_session()
 
     def names(self, body_hash: str, session_id: str | None) -> bool:
         """True if a stored task is what this asks for. `session_id`: the one that it is in."""
         if body_hash == self.body_hash():
             return True
         # Before version 0007 of the store the session was part of it.
-        left_out = ("program", "key", "key_origin", "wishes")
         there = replace(self, session_id=session_id)
-        return body_hash in (self._body_hash(left_out), there._body_hash(left_out))
+        return body_hash in (self.hash_in_session(), there.hash_in_session())
 
-    def _body_hash(self, left_out: tuple[str, ...]) -> str:
+    def hash_in_session(self) -> str:
+        """The identity with the session, as it was once stored."""
         body = asdict(replace(self, wishes=NO_WISHES))
-        for name in left_out:
-            del body[name]
+        for left_out in ("program", "key", "key_origin", "wishes"):
+            del body[left_out]
         if self.wishes:
             body["wishes"] = self.wishes.values()
         return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
