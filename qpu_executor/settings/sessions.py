@@ -17,8 +17,8 @@ class SessionSettings(Part):
 
     lease_s: float = Field(default=_DEFAULT.lease_s, ge=1, le=LONGEST_S)
     grace_s: float = Field(default=_DEFAULT.grace_s, ge=0, le=LONGEST_S)
-    idle_s: float = Field(default=_DEFAULT.idle_s, gt=0, le=LONGEST_S)
-    lifetime_s: float = Field(default=_DEFAULT.lifetime_s, gt=0, le=LONGEST_S)
+    idle_s: float = Field(default=_DEFAULT.idle_s, ge=10, le=LONGEST_S)
+    lifetime_s: float = Field(default=_DEFAULT.lifetime_s, ge=10, le=LONGEST_S)
     on_lost: TaskFate = _DEFAULT.on_lost
     on_close: TaskFate = _DEFAULT.on_close
     on_end: TaskFate = _DEFAULT.on_end

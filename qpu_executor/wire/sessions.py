@@ -105,13 +105,15 @@ class SessionRequest(SessionHintsFields):
         "nobody does for as long as the site says",
     )
     lease_s: Seconds | None = Field(
-        default=None, gt=0, description="the same after fewer real seconds than the site says"
+        default=None, ge=1, description="the same after fewer real seconds than the site says"
     )
     idle_s: Seconds | None = Field(
-        default=None, gt=0, description="it ends after so long without a task; less than the site's"
+        default=None,
+        ge=10,
+        description="it ends after so long without a task, less than the site says",
     )
     lifetime_s: Seconds | None = Field(
-        default=None, gt=0, description="it ends after so long; less than the site's"
+        default=None, ge=10, description="it ends after so long; less than the site's"
     )
     on_close: TaskFate | None = Field(
         default=None, description="its tasks when it is closed; null: as the site says"

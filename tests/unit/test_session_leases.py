@@ -212,6 +212,7 @@ async def test_loss_survives_a_restart_and_its_end_comes_later_by_the_time_away(
     async with make() as site:
         session = await site.open(leased=True)
         kept = await site.open(leased=True)
+        await site.open(ends_in_s=900.0)  # while nobody is there
         task = await site.submit(PROGRAM, 100, session_id=session.id)
         await site.pass_beating(kept, 300, every_s=50)
     again = make()
@@ -350,7 +351,7 @@ async def test_users_key_names_the_same_task_in_another_session(make: Make) -> N
         with pytest.raises(KeyConflict):
             await site.submit(PROGRAM, 99, key="k", session_id=first.id)
         order = NewTask(PROGRAM, PROGRAM.hash, 100, key="k", session_id="s")
-        before = order._body_hash(("program", "key", "key_origin", "wishes"))
+        before = order.hash_in_session()
         assert order.names(before, "s")
         assert replace(order, session_id="t").names(before, "s")
         assert not replace(order, shots=99).names(before, "s")

@@ -40,16 +40,18 @@ class NewTask:
 
         The session isn't part of it, so that a job that was requeued finds its tasks.
         """
-        return replace(self, session_id=None)._hash_with_session()
+        return replace(self, session_id=None).hash_in_session()
 
     def names(self, body_hash: str, session_id: str | None) -> bool:
         """True if a stored task is what this asks for. `session_id`: the one that it is in."""
+        if body_hash == self.body_hash():
+            return True
         # Before version 0007 of the store the session was part of it.
-        as_before = (replace(self, session_id=one) for one in (self.session_id, session_id))
-        hashes = {self.body_hash(), *(one._hash_with_session() for one in as_before)}
-        return body_hash in hashes
+        there = replace(self, session_id=session_id)
+        return body_hash in (self.hash_in_session(), there.hash_in_session())
 
-    def _hash_with_session(self) -> str:
+    def hash_in_session(self) -> str:
+        """The identity with the session, as it was once stored."""
         body = asdict(replace(self, wishes=NO_WISHES))
         for left_out in ("program", "key", "key_origin", "wishes"):
             del body[left_out]

@@ -70,6 +70,7 @@ class SessionWatch:
         self._heard: dict[str, Instant] = {}
         self._active: dict[str, Instant] = {}
         self._changed = asyncio.Event()
+        self._until: Instant | None = None
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -85,10 +86,7 @@ class SessionWatch:
 
     def heard(self, session_id: str) -> None:
         """Somebody who may has used the session: its lease begins anew."""
-        new = session_id not in self._heard
         self._heard[session_id] = self._clock.now()
-        if new:
-            self._changed.set()
 
     def active(self, session_id: str, at: Instant) -> None:
         """The session had a task at an instant: its idle time begins there, or later."""
@@ -99,9 +97,11 @@ class SessionWatch:
         self._heard.pop(session_id, None)
         self._active.pop(session_id, None)
 
-    def look_again(self) -> None:
-        """A session was opened, lost or found again: its deadline is another one."""
-        self._changed.set()
+    def look_again(self, session: SessionRow) -> None:
+        """A session was opened or found again: its deadline may be the next one."""
+        deadline = self.next_of(session)
+        if deadline is not None and (self._until is None or deadline.at < self._until):
+            self._changed.set()
 
     def heard_at(self, session: SessionRow) -> Instant:
         """When it was last heard of, as far as its lease is concerned."""
@@ -156,13 +156,11 @@ class SessionWatch:
     async def _sleep(self) -> None:
         """Until the next deadline or a change; with leases about, never long at a time."""
         found = [one for each in self._sessions.values() if (one := self.next_of(each))]
-        scale = self._rules.time_scale
+        scale, began_at = self._rules.time_scale, self._clock.now()
+        instants = [one.at for one in found]
         if any(one.what is RunsOut.LEASE for one in found):
-            look_at = after(self._clock.now(), LOOK_EVERY_S * scale)
-        else:
-            look_at = None
-        until = min((one.at for one in found), default=None)
-        until = look_at if until is None or (look_at is not None and look_at < until) else until
+            instants.append(after(began_at, LOOK_EVERY_S * scale))
+        until = self._until = min(instants, default=None)
         changed = asyncio.ensure_future(self._changed.wait())
         waits: list[asyncio.Future[Any]] = [changed]
         if until is not None:
@@ -174,7 +172,7 @@ class SessionWatch:
                 wait.cancel()
             await asyncio.gather(*waits, return_exceptions=True)
         now = self._clock.now()
-        late_us = 0 if until is None else now - until
+        late_us = 0 if until is None else now - max(until, began_at)
         if late_us > ABSENT_S * scale * MICROSECONDS:
             log.warning(
                 "the manager wasn't there for %.0f s: leases are longer by as much",

@@ -193,7 +193,7 @@ class Sessions:
         answer = await self._loop.run(add)
         if isinstance(answer, RequestRefused):
             raise answer
-        self.watch.look_again()
+        self.watch.look_again(answer)
         return answer
 
     async def heartbeat(self, session_id: str, caller: Caller) -> Renewal:
@@ -354,7 +354,7 @@ class Sessions:
 
         renewal = await self._loop.run(regain)
         self.watch.heard(session.id)
-        self.watch.look_again()
+        self.watch.look_again(renewal.session)
         return renewal
 
     def _lose(self, session: SessionRow, ledger: Ledger, now: Instant) -> None:
