@@ -15,6 +15,7 @@ from qpu_executor.qpus.emulator_settings import EmulatorSettings
 from qpu_executor.qpus.shot_source import ShotSource
 from qpu_executor.testing.coins import Coins
 from qpu_executor.testing.controller.faults import Faults
+from qpu_executor.testing.controller.jobs import KeptJobs
 from qpu_executor.testing.controller.ledger import ExecutionLedger
 from qpu_executor.testing.controller.machine import ControllerMachine
 from qpu_executor.testing.controller.server import StandInServer
@@ -40,6 +41,7 @@ def _options() -> argparse.Namespace:
     add("--seed", type=int, default=0, help="of the counts")
     add("--coins", action="store_true", help="counts from coins instead of Pulser's emulator")
     add("--ledger", type=Path, help="file to which executions are appended")
+    add("--jobs", type=Path, help="file in which jobs outlive the process")
     add("--scenario", type=Path, help='JSON: {"machine": {...}, "faults": [...]}')
     return parser.parse_args()
 
@@ -49,7 +51,8 @@ async def _serve(options: argparse.Namespace) -> None:
     if not options.coins:
         emulator = EmulatorSettings(device=options.device, workers=1)
         source = Emulation("controller", emulator)
-    machine = ControllerMachine(source, ExecutionLedger(options.ledger), options.seed)
+    kept = None if options.jobs is None else KeptJobs(options.jobs)
+    machine = ControllerMachine(source, ExecutionLedger(options.ledger), options.seed, kept)
     machine.change({"shot_s": options.shot_s, "setup_s": options.setup_s})
     server = StandInServer(machine, Faults(options.seed))
     if options.scenario is not None:
@@ -60,6 +63,7 @@ async def _serve(options: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     url = await server.start(options.host, options.port)
+    machine.ledger.started(len(machine.jobs))
     sys.stdout.write(json.dumps({"url": url}) + "\n")
     sys.stdout.flush()
     await stop.wait()

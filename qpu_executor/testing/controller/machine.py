@@ -12,7 +12,6 @@ import json
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,6 +21,7 @@ from qpu_executor.errors import ProgramError
 from qpu_executor.programs.program import PULSER, Program
 from qpu_executor.qpus.emulating import FinalState
 from qpu_executor.qpus.shot_source import ShotSource
+from qpu_executor.testing.controller.jobs import KeptJobs, MachineJob
 from qpu_executor.testing.controller.ledger import ExecutionLedger
 
 
@@ -48,40 +48,24 @@ class Behaviour(BaseModel):
     max_jobs_kept: int = 1000
 
 
-@dataclass(slots=True)
-class MachineJob:
-    """A job as the machine keeps it. Instants are seconds since the epoch, on its clock."""
-
-    uid: int
-    shots: int
-    sequence: str
-    context: dict[str, Any]
-    created: float
-    received_ns: int
-    status: str = "PENDING"
-    result: str | None = None
-    started: float | None = None
-    ended: float | None = None
-    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
-    over: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def mark(self) -> str | None:
-        """What its sender calls it."""
-        found = self.context.get("pasqman_job_id")
-        return found if isinstance(found, str) else None
-
-
 class ControllerMachine:
     """`source`: where counts come from. `specs`: its device, as it is published."""
 
-    def __init__(self, source: ShotSource, ledger: ExecutionLedger, seed: int = 0) -> None:
+    def __init__(
+        self,
+        source: ShotSource,
+        ledger: ExecutionLedger,
+        seed: int = 0,
+        kept: KeptJobs | None = None,
+    ) -> None:
+        """`kept`: where jobs outlive the process (None: they don't)."""
         self.behaviour = Behaviour()
         self.specs: dict[str, Any] = {}
         self.ledger = ledger
         self.jobs: dict[int, MachineJob] = {}
         self._source = source
         self._seed = seed
+        self._kept = kept
         self._next = 0
         self._shots_taken = 0
         self._work: set[asyncio.Task[None]] = set()
@@ -90,6 +74,8 @@ class ControllerMachine:
         """Start the source of counts, and know the device."""
         await self._source.open()
         self.specs = json.loads(self._source.device_json)
+        if self._kept is not None:
+            self._recall(self._kept)
 
     async def close(self) -> None:
         """End all jobs, and the source."""
@@ -109,6 +95,9 @@ class ControllerMachine:
             job.cancelled.set()
         self.jobs.clear()
         self._next = 0
+        if self._kept is not None:
+            self._kept.forget()
+        self.ledger.forgot()
 
     def create(self, shots: int, sequence: str, context: dict[str, Any]) -> MachineJob:
         """A new job, which cancels the one before it."""
@@ -119,6 +108,7 @@ class ControllerMachine:
         )
         self._next += 1
         self.jobs[job.uid] = job
+        self._keep(job)
         while len(self.jobs) > self.behaviour.max_jobs_kept:
             del self.jobs[next(iter(self.jobs))]
         task = asyncio.create_task(self._run(job), name=f"job {job.uid}")
@@ -162,7 +152,7 @@ class ControllerMachine:
             if not cut:
                 counts, taken = await drawing, job.shots
                 job.result = as_result(counts, taken, self.behaviour.results)
-                self._end(job, "DONE", taken)
+                self._end(job, "DONE", taken, counts)
                 return
             drawing.cancel()
             taken = min(job.shots, int((time.monotonic() - began_s) / max(how.shot_s, 1e-9)))
@@ -183,10 +173,26 @@ class ControllerMachine:
             await asyncio.shield(preparing), seed=self._seed, first_shot=first, shots=shots
         )
 
-    def _end(self, job: MachineJob, status: str, taken: int) -> None:
-        self.ledger.ended(job.uid, job.mark, taken, status)
+    def _end(
+        self, job: MachineJob, status: str, taken: int, counts: Mapping[str, int] | None = None
+    ) -> None:
+        self.ledger.ended(job.uid, job.mark, taken, status, counts)
         job.status, job.ended = status, self._now()
         job.over.set()
+        self._keep(job)
+
+    def _keep(self, job: MachineJob) -> None:
+        if self._kept is not None:
+            self._kept.keep(job)
+
+    def _recall(self, kept: KeptJobs) -> None:
+        """Know the jobs of an earlier process; one that ran was interrupted."""
+        for job in kept.read():
+            self.jobs[job.uid] = job
+            self._next = job.uid + 1
+            if job.ended is None:
+                job.result = "the controller was started anew"
+                self._end(job, "ERROR", 0)
 
     def _now(self) -> float:
         return time.time() + self.behaviour.clock_offset_s
