@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from qpu_executor.client import Client, connect
 from qpu_executor.testing.munged import Munged
+from qpu_executor.testing.postgres import Postgres
 
 
 def pytest_configure() -> None:
@@ -175,3 +177,31 @@ def munged_installed() -> None:
         return
     assert not os.environ.get("QPU_EXECUTOR_ALL_TESTS"), "munged isn't installed"
     pytest.skip("munged isn't installed (apt-get install munge)")
+
+
+@contextmanager
+def running_postgres() -> Iterator[Postgres]:
+    """Skips where there is none; with QPU_EXECUTOR_ALL_TESTS set, that is a failure."""
+    if not Postgres.installed():
+        assert not os.environ.get("QPU_EXECUTOR_ALL_TESTS"), "PostgreSQL isn't installed"
+        pytest.skip("PostgreSQL isn't installed (apt-get install postgresql)")
+    server = Postgres()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A running PostgreSQL that the tests share; each makes databases of its own."""
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[Postgres]:
+    """A running PostgreSQL of this test's own, which it may stop and kill."""
+    with running_postgres() as server:
+        yield server

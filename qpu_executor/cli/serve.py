@@ -20,10 +20,10 @@ from typing import Annotated, Any
 import typer
 
 from qpu_executor.cli.collector import sparing_the_queue
-from qpu_executor.cli.server_files import check_tls
+from qpu_executor.cli.server_files import check_password_file, check_tls, placed
 from qpu_executor.cli.server_parts import Parts, build_parts, missing_server_extra
 from qpu_executor.errors import ConfigError, OperatorError, QpuExecutorError
-from qpu_executor.settings import SiteSettings, embedded_site, read_site, state_directory
+from qpu_executor.settings import SiteSettings, StoreSettings, embedded_site, read_site
 from qpu_executor.settings.safe_files import refuse_writable_by_others
 
 log = logging.getLogger("qpu_executor.serve")
@@ -38,6 +38,9 @@ def serve(
     directory: Annotated[
         Path | None, typer.Option(help="Where the store lives, instead of the site file's place.")
     ] = None,
+    standby: Annotated[
+        bool, typer.Option("--standby", help="Wait while another manager has the store.")
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
     embedded: Annotated[bool, typer.Option(hidden=True)] = False,
     socket: Annotated[Path | None, typer.Option(hidden=True)] = None,
@@ -56,7 +59,7 @@ def serve(
     tell = _teller(ready_fd)
     try:
         missing_server_extra()
-        settings = _settings(site, listen, directory, socket)
+        settings = _settings(site, listen, directory, socket, standby)
         parts = build_parts(settings, embedded=embedded, site_file=site)
         asyncio.run(_serve(parts, tell, owner_fd, owner_pid))
     except QpuExecutorError as error:
@@ -67,7 +70,11 @@ def serve(
 
 
 def _settings(
-    site: Path | None, listen: list[str] | None, directory: Path | None, socket: Path | None
+    site: Path | None,
+    listen: list[str] | None,
+    directory: Path | None,
+    socket: Path | None,
+    standby: bool,
 ) -> SiteSettings:
     """The site with what the command line says instead."""
     settings = embedded_site() if site is None else read_site(site)
@@ -81,10 +88,13 @@ def _settings(
         changes["listen"] = [f"unix://{socket.absolute()}"]
     if listen:
         changes["listen"] = listen
+    store = manager.store or StoreSettings()
     if directory is not None:
-        changes["store"] = directory.absolute() / "store.sqlite"
-    elif manager.store is None:
-        changes["store"] = state_directory() / "served" / "store.sqlite"
+        store = StoreSettings(path=directory.absolute() / "store.sqlite", standby=store.standby)
+    store = placed(store)
+    if store.password_file is not None:
+        check_password_file(store.password_file)
+    changes["store"] = store.model_copy(update={"standby": standby or store.standby})
     return settings.model_copy(update={"manager": manager.model_copy(update=changes)})
 
 
@@ -100,6 +110,8 @@ async def _serve(
         loop.add_signal_handler(number, stop.set)
     _watch_owner(loop, stop, owner_fd, owner_pid)
     live = parts.manager.live
+    if not await _first_in_line(parts, stop):
+        return
     async with parts.running() as urls:
         with sparing_the_queue(lambda: len(live)):
             tell({"url": urls[0], "pid": os.getpid()})
@@ -114,6 +126,29 @@ async def _serve(
         log.info("stopping")
     if parts.manager.loop.failure is not None:
         raise parts.manager.loop.failure
+
+
+async def _first_in_line(parts: Parts, stop: asyncio.Event) -> bool:
+    """As a standby, wait for the store. False if this process is to stop before."""
+    store = parts.settings.manager.store
+    if store is None or not store.standby:
+        return True
+
+    def told(why: str) -> None:
+        log.info("standby: %s", why)
+
+    waiting = asyncio.create_task(parts.store.stand_by(told))
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait([waiting, stopped], return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if waiting.done() and not stop.is_set():
+        await waiting
+        log.info("standby: this manager takes over")
+        return True
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    await parts.store.close()
+    return False
 
 
 def _watch_owner(

@@ -40,7 +40,7 @@ def missing_server_extra() -> None:
 class Parts:
     """Built, not yet opened. `running` opens them, and closes them in reverse.
 
-    `directory`: the store's, where QPUs may keep small files of their own.
+    `directory`: where QPUs may keep small files of their own.
     """
 
     settings: SiteSettings
@@ -61,6 +61,7 @@ class Parts:
         async with AsyncExitStack() as stack:
             await self.store.open()
             stack.push_async_callback(self.store.close)
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             await self.checker.open()
             stack.push_async_callback(self.checker.close)
             stack.push_async_callback(self.fleet.close)
@@ -143,10 +144,11 @@ def build_parts(settings: SiteSettings, *, embedded: bool, site_file: Path | Non
     from qpu_executor.qpus.registry import build_adapter
     from qpu_executor.settings import read_site
 
-    store_path = settings.manager.store
-    if store_path is None:
+    where = settings.manager.store
+    address = None if where is None else where.url or where.path
+    if where is None or address is None or where.directory is None:
         raise OperatorError("the site file doesn't say where the store is", where="manager.store")
-    store = SqlStore(store_path)
+    store = SqlStore(address, password_file=where.password_file, lease_s=where.lease_s)
     fleet = Fleet(
         Qpu(
             name,
@@ -191,5 +193,5 @@ def build_parts(settings: SiteSettings, *, embedded: bool, site_file: Path | Non
         settings.manager.roles(),
     )
     return Parts(
-        settings, store, fleet, checker, manager, authentication, embedded, store_path.parent
+        settings, store, fleet, checker, manager, authentication, embedded, where.directory
     )

@@ -12,6 +12,7 @@ from qpu_executor.settings.site import (
     read_site,
     state_directory,
 )
+from qpu_executor.settings.store import StoreSettings
 
 __all__ = [
     "JobClassSettings",
@@ -19,6 +20,7 @@ __all__ = [
     "PolicySettings",
     "QpuSettings",
     "SiteSettings",
+    "StoreSettings",
     "embedded_site",
     "parse_site",
     "read_site",

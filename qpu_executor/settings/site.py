@@ -40,10 +40,12 @@ from qpu_executor.settings.security import (
     TlsSettings,
     named_or_settled,
 )
+from qpu_executor.settings.store import StoreSettings, check_store, path_or_settings
 
 
 class ManagerSettings(Part):
-    """`listen`: addresses (`unix:///path`, `http://127.0.0.1:8080`). `store`: SQLite file.
+    """`listen`: addresses (`unix:///path`, `http://127.0.0.1:8080`). `store`: SQLite file, or
+    PostgreSQL database.
 
     `time_scale`: how much faster than real time the manager's clock runs
     (rehearsals). `health_every_s`: pause between looks at a QPU's health.
@@ -53,7 +55,7 @@ class ManagerSettings(Part):
     """
 
     listen: list[str] = Field(default=["http://127.0.0.1:8080"], min_length=1)
-    store: Path | None = None
+    store: Annotated[StoreSettings | None, BeforeValidator(path_or_settings)] = None
     time_scale: float = Field(default=1.0, ge=0.01, le=100.0)
     health_every_s: float = Field(default=5.0, gt=0, le=3600)
     authentication: Annotated[
@@ -125,7 +127,7 @@ def read_site(path: Path) -> SiteSettings:
     manager = site.manager
     changes: dict[str, Any] = {}
     if manager.store is not None:
-        changes["store"] = (path.parent / manager.store).resolve()
+        changes["store"] = manager.store.relative_to(path.parent)
     if manager.tls is not None:
         files = {
             "certificate": (path.parent / manager.tls.certificate).resolve(),
@@ -149,6 +151,7 @@ def parse_site(text: str, file: str) -> SiteSettings:
     if site is not None:
         _check_names(site, problems)
         _check_shares(site, problems)
+        check_store(site.manager.store, problems)
     problems.raise_if_any()
     if site is None:
         raise ConfigError(f"{file}: not a valid site file")

@@ -1,4 +1,4 @@
-"""What every store must do. A new implementation is one more factory in `FACTORIES`.
+"""What every store must do. A new implementation is one more parameter of `stores`.
 
 Longer than other files, because it is one suite: all that a store promises, in one place.
 """
@@ -16,6 +16,8 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import psycopg
+import psycopg.conninfo
 import pytest
 from sqlalchemy import Engine, event
 
@@ -29,6 +31,7 @@ from qpu_executor.manager.store.records import (
     AddTask,
     AddToken,
     AskTask,
+    Change,
     ChunkRow,
     CloseSession,
     DiscardChunks,
@@ -53,6 +56,7 @@ from qpu_executor.model.states import ChunkState, DependencyKind, OnRecalibratio
 from qpu_executor.model.stopping import StopRule
 from qpu_executor.model.timing import Dependency
 from qpu_executor.model.values import ChunkId
+from qpu_executor.testing.postgres import Postgres
 
 
 class SqliteStores:
@@ -98,17 +102,70 @@ class SqliteStores:
         return f"SqlStore({str(self.path)!r})"
 
 
-FACTORIES = {"sqlite": SqliteStores}
+class PostgresStores:
+    """Stores in one PostgreSQL database, and the ways in which that can be in trouble."""
+
+    def __init__(self, server: Postgres) -> None:
+        self.url = server.new_database()
+        self._server = server
+        self._database = psycopg.conninfo.conninfo_to_dict(self.url)["dbname"]
+
+    def make(self) -> Store:
+        return SqlStore(self.url, busy_timeout_s=0.1)
+
+    def let_a_second_one_in(self) -> None:
+        """As if the database had given the lock away, and the next one has it already."""
+        self._sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE application_name LIKE 'qpu manager %' AND datname = current_database()"
+        )
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Another session has locked what every write needs."""
+        with psycopg.connect(self.url) as other:
+            other.execute("LOCK TABLE meta IN EXCLUSIVE MODE")
+            yield
+            other.rollback()
+
+    @contextmanager
+    def full(self) -> Iterator[None]:
+        """The database says what it says when its disk is full, where a large row is added."""
+        self._sql(
+            "CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+            "IF length(NEW.content) > 100000 THEN RAISE EXCEPTION USING ERRCODE = '53100', "
+            "MESSAGE = 'could not extend file: no space left on device'; END IF; "
+            "RETURN NEW; END $$"
+        )
+        self._sql(
+            "CREATE TRIGGER no_room BEFORE INSERT ON programs "
+            "FOR EACH ROW EXECUTE FUNCTION no_room()"
+        )
+        yield
+        self._sql("DROP TRIGGER no_room ON programs")
+
+    def construction(self) -> str:
+        """Python source of an expression that makes the store in another process."""
+        return f"SqlStore({self.url!r})"
+
+    def _sql(self, statement: str) -> None:
+        self._server.sql(statement, str(self._database))
 
 
-@pytest.fixture(params=FACTORIES)
-def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqliteStores]:
+Stores = SqliteStores | PostgresStores
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stores]:
+    if request.param == "postgresql":
+        yield PostgresStores(request.getfixturevalue("postgres"))
+        return
     with ExitStack() as at_end:
-        yield FACTORIES[request.param](tmp_path, at_end)
+        yield SqliteStores(tmp_path, at_end)
 
 
 @pytest.fixture
-async def store(stores: SqliteStores) -> AsyncIterator[Store]:
+async def store(stores: Stores) -> AsyncIterator[Store]:
     store = stores.make()
     await store.open()
     await store.apply([AddProgram(PROGRAM)])
@@ -592,7 +649,7 @@ async def test_a_journal_number_is_used_once(store: Store) -> None:
 # -- what a manager starts from ---------------------------------------------------------
 
 
-async def test_an_empty_store_starts_at_the_beginning(stores: SqliteStores) -> None:
+async def test_an_empty_store_starts_at_the_beginning(stores: Stores) -> None:
     store = stores.make()
     await store.open()
     snapshot = await store.load()
@@ -602,7 +659,7 @@ async def test_an_empty_store_starts_at_the_beginning(stores: SqliteStores) -> N
 
 
 async def test_a_restart_finds_live_tasks_with_all_their_chunks(
-    store: Store, stores: SqliteStores
+    store: Store, stores: Stores
 ) -> None:
     live = [a_task(2), a_task(4, TaskState.HELD), a_task(5, TaskState.RUNNING)]
     ended = [a_task(1, TaskState.COMPLETED), a_task(6, TaskState.FAILED)]
@@ -754,12 +811,20 @@ async def test_cancelling_the_wait_does_not_take_changes_back(store: Store) -> N
     assert await store.task(1) == a_task(1)
 
 
+async def test_any_character_is_read_back_as_it_was(store: Store) -> None:
+    odd = "a\0b\ue000\ue0000\0\ue0001 né \U0001f600"
+    program = replace(PROGRAM, hash="odd", content=odd)
+    await store.apply([AddProgram(program), AddTask(a_task(1, name=odd, key=odd))])
+    await store.apply([UpdateTask(1, 5, TaskState.FAILED, 0, error=odd)])
+    assert (await store.programs(["odd"])) == {"odd": program}
+    found = (await store.tasks_by_key("ann", [odd]))[odd]
+    assert (found.name, found.error) == (odd, odd)
+
+
 # -- trouble ----------------------------------------------------------------------------
 
 
-async def test_a_locked_database_is_busy_and_works_afterwards(
-    store: Store, stores: SqliteStores
-) -> None:
+async def test_a_locked_database_is_busy_and_works_afterwards(store: Store, stores: Stores) -> None:
     batches = [[AddTask(a_task(n))] for n in range(1, 21)]
     with stores.locked():
         async with asyncio.timeout(10):
@@ -770,8 +835,11 @@ async def test_a_locked_database_is_busy_and_works_afterwards(
     assert len(await store.tasks(TaskFilter())) == 20
 
 
-async def test_a_full_disk_is_busy_and_works_afterwards(store: Store, stores: SqliteStores) -> None:
-    batch = [AddProgram(replace(PROGRAM, hash="big", content="x" * 1_000_000)), AddTask(a_task(1))]
+async def test_a_full_disk_is_busy_and_works_afterwards(store: Store, stores: Stores) -> None:
+    batch: list[Change] = [
+        AddProgram(replace(PROGRAM, hash="big", content="x" * 1_000_000)),
+        AddTask(a_task(1)),
+    ]
     with stores.full():
         with pytest.raises(ManagerBusy, match="full"):
             await store.apply(batch)
@@ -781,7 +849,17 @@ async def test_a_full_disk_is_busy_and_works_afterwards(store: Store, stores: Sq
     assert await store.task(1) == a_task(1)
 
 
-async def test_an_older_incarnation_is_fenced_off(store: Store, stores: SqliteStores) -> None:
+async def insist(store: Store, changes: list[Change]) -> None:
+    """Hand changes in until the store says yes or no."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                return await store.apply(changes)
+            except ManagerBusy:
+                continue
+
+
+async def test_an_older_incarnation_is_fenced_off(store: Store, stores: Stores) -> None:
     stores.let_a_second_one_in()
     second = stores.make()
     await second.open()
@@ -789,7 +867,7 @@ async def test_an_older_incarnation_is_fenced_off(store: Store, stores: SqliteSt
         assert second.incarnation == store.incarnation + 1
         for _ in range(2):
             with pytest.raises(StoreError, match="another manager has taken over"):
-                await store.apply([AddTask(a_task(1))])
+                await insist(store, [AddTask(a_task(1))])
         await second.apply([AddTask(a_task(2))])
         assert [task.id for task in await second.tasks(TaskFilter())] == [2]
     finally:
@@ -797,7 +875,7 @@ async def test_an_older_incarnation_is_fenced_off(store: Store, stores: SqliteSt
 
 
 async def test_a_second_manager_is_refused_until_the_first_closes(
-    store: Store, stores: SqliteStores
+    store: Store, stores: Stores
 ) -> None:
     second = stores.make()
     with pytest.raises(StoreError, match="in use by process") as refusal:
@@ -840,7 +918,7 @@ def killed_while_writing(construction: str) -> list[int]:
     return told
 
 
-async def test_what_was_applied_outlives_kill_9(stores: SqliteStores) -> None:
+async def test_what_was_applied_outlives_kill_9(stores: Stores) -> None:
     told = killed_while_writing(stores.construction())
     store = stores.make()
     await store.open()
@@ -856,7 +934,7 @@ async def test_what_was_applied_outlives_kill_9(stores: SqliteStores) -> None:
 # -- opening and closing ----------------------------------------------------------------
 
 
-async def test_each_opening_is_a_new_incarnation(stores: SqliteStores) -> None:
+async def test_each_opening_is_a_new_incarnation(stores: Stores) -> None:
     seen = []
     for _ in range(3):
         store = stores.make()
@@ -867,7 +945,7 @@ async def test_each_opening_is_a_new_incarnation(stores: SqliteStores) -> None:
 
 
 async def test_closing_finishes_what_was_handed_in_and_may_be_repeated(
-    store: Store, stores: SqliteStores
+    store: Store, stores: Stores
 ) -> None:
     applying = [asyncio.ensure_future(store.apply([AddTask(a_task(n))])) for n in range(1, 51)]
     await asyncio.sleep(0)
@@ -880,7 +958,7 @@ async def test_closing_finishes_what_was_handed_in_and_may_be_repeated(
     await again.close()
 
 
-async def test_a_store_that_is_not_open_says_so(stores: SqliteStores) -> None:
+async def test_a_store_that_is_not_open_says_so(stores: Stores) -> None:
     store = stores.make()
     await store.close()
     for use in (store.apply([]), store.load(), store.task(1)):

@@ -26,7 +26,13 @@ from qpu_executor.qpus.pasqal_controller.settings import ControllerSettings
 from qpu_executor.qpus.qrmi_settings import QrmiSettings
 from qpu_executor.qpus.registry import build_adapter
 from qpu_executor.scheduling.transitions import CHUNK_MOVES, TASK_MOVES, state_diagram
-from qpu_executor.settings import JobClassSettings, ManagerSettings, SiteSettings, parse_site
+from qpu_executor.settings import (
+    JobClassSettings,
+    ManagerSettings,
+    SiteSettings,
+    StoreSettings,
+    parse_site,
+)
 from qpu_executor.wire.sessions import KeepWarmRequest
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +43,7 @@ PAGES = [
     *sorted(DOCS.glob("*.md")),
     *sorted(DOCS.glob("qpus/*.md")),
     *sorted(DOCS.glob("policies/*.md")),
+    *sorted(DOCS.glob("operations/*.md")),
 ]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
@@ -178,7 +185,7 @@ def test_every_key_of_a_pipeline_and_a_profile_is_explained() -> None:
 
 
 def test_every_key_of_a_site_file_is_explained() -> None:
-    models = (SiteSettings, ManagerSettings, JobClassSettings)
+    models = (SiteSettings, ManagerSettings, JobClassSettings, StoreSettings)
     keys = {name for model in models for name in model.model_fields}
     keys |= {field.name for field in fields(EmulatorSettings)} | {"kind"}
     assert keys - words_in_code("site-file.md") == set()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, inspect
+from sqlalchemy import Connection, Engine, create_engine, inspect
 
 from qpu_executor.manager.store import migrations, rows, tables
 from qpu_executor.manager.store.migrations import HEAD, VERSION_TABLE
@@ -32,8 +34,17 @@ def schema(connection: Connection) -> dict[str, object]:
     return found
 
 
-def test_migrating_makes_the_tables_of_the_code() -> None:
-    migrated, created = create_engine("sqlite://"), create_engine("sqlite://")
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty(request: pytest.FixtureRequest) -> Callable[[], Engine]:
+    """Makes engines, each of an empty database."""
+    if request.param == "sqlite":
+        return lambda: create_engine("sqlite://")
+    server = request.getfixturevalue("postgres")
+    return lambda: create_engine(server.new_database().replace(":", "+psycopg:", 1))
+
+
+def test_migrating_makes_the_tables_of_the_code(empty: Callable[[], Engine]) -> None:
+    migrated, created = empty(), empty()
     with migrated.begin() as one, created.begin() as two:
         assert migrations.current(one) is None
         migrations.upgrade(one)

@@ -53,14 +53,6 @@ def test_a_statement_s_own_constants_are_bound_beside_its_values(
     assert prepared.run(connection, queries.discard_chunks, [{"of_task": 2}, {"of_task": 1}]) == 2
 
 
-def test_a_query_answers_with_its_first_value_or_none(
-    connection: Connection, prepared: Prepared
-) -> None:
-    assert prepared.scalar(connection, queries.incarnation) is None
-    connection.execute(queries.first_incarnation)
-    assert prepared.scalar(connection, queries.incarnation) == 1
-
-
 def test_the_driver_s_refusal_comes_through(connection: Connection, prepared: Prepared) -> None:
     row = rows.JOURNAL.values(JournalRow(1, 1, "k", None, None, None, None, None, 0, {}))
     with pytest.raises(sqlite3.IntegrityError):

@@ -9,8 +9,10 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from qpu_executor.manager.store import migrations
@@ -21,22 +23,49 @@ from qpu_executor.model.states import ChunkState, DependencyKind, OnRecalibratio
 from qpu_executor.model.stopping import StopRule
 from qpu_executor.model.timing import Dependency
 from qpu_executor.testing import frozen_store
+from qpu_executor.testing.imported_store import import_store
 
 FROZEN = sorted((Path(__file__).parents[1] / "data" / "stores").glob("*.sqlite"))
 BEGIN_AT = 1_767_225_600_000_000
 
 
+@dataclass(frozen=True)
+class Frozen:
+    """A copy of a store that an earlier version left: its address, and that version."""
+
+    address: Path | str
+    written_by: str
+
+    def store(self) -> SqlStore:
+        return SqlStore(self.address)
+
+
 @pytest.fixture(params=FROZEN, ids=lambda path: path.stem)
-def frozen(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+def copied(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return Path(shutil.copy(request.param, tmp_path / "store.sqlite"))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def frozen(request: pytest.FixtureRequest, copied: Path) -> Frozen:
+    written_by = version_of(copied)
+    if request.param == "sqlite":
+        return Frozen(copied, written_by)
+    url = request.getfixturevalue("postgres").new_database()
+    import_store(copied, url)
+    return Frozen(url, written_by)
 
 
 def second(n: int) -> int:
     return BEGIN_AT + n * 1_000_000
 
 
-def version_of(path: Path) -> str:
-    with closing(sqlite3.connect(path)) as connection:
+def version_of(address: Path | str) -> str:
+    if isinstance(address, str):
+        with psycopg.connect(address) as database:
+            row = database.execute("SELECT version_num FROM schema_version").fetchone()
+        assert row is not None
+        return str(row[0])
+    with closing(sqlite3.connect(address)) as connection:
         ((version,),) = connection.execute("SELECT version_num FROM schema_version")
     return str(version)
 
@@ -47,8 +76,8 @@ def test_every_version_of_the_schema_left_a_store_behind() -> None:
     assert [version_of(path) for path in FROZEN] == stored
 
 
-async def test_its_tasks_are_complete(frozen: Path) -> None:
-    store = SqlStore(frozen)
+async def test_its_tasks_are_complete(frozen: Frozen) -> None:
+    store = frozen.store()
     await store.open()
     tasks = {task.id: task for task in await store.tasks(TaskFilter())}
     newest = await store.tasks_by_key("uid:1000", ["again", "key-1"])
@@ -76,9 +105,9 @@ async def test_its_tasks_are_complete(frozen: Path) -> None:
     assert {key: task.id for key, task in newest.items()} == {"again": 7, "key-1": 1}
 
 
-async def test_its_wishes_are_those_that_its_version_knew(frozen: Path) -> None:
-    written_by = version_of(frozen)
-    store = SqlStore(frozen)
+async def test_its_wishes_are_those_that_its_version_knew(frozen: Frozen) -> None:
+    written_by = frozen.written_by
+    store = frozen.store()
     await store.open()
     tasks = {task.id: task for task in await store.tasks(TaskFilter())}
     chunks = await store.chunks(tasks)
@@ -102,8 +131,8 @@ async def test_its_wishes_are_those_that_its_version_knew(frozen: Path) -> None:
     assert not any(chunk.discarded for of in chunks.values() for chunk in of)
 
 
-async def test_usage_since_is_what_its_chunks_took(frozen: Path) -> None:
-    store = SqlStore(frozen)
+async def test_usage_since_is_what_its_chunks_took(frozen: Frozen) -> None:
+    store = frozen.store()
     await store.open()
     taken = await store.usage(second(13))
     await store.close()
@@ -113,8 +142,8 @@ async def test_usage_since_is_what_its_chunks_took(frozen: Path) -> None:
     ]
 
 
-async def test_its_chunks_and_programs_are_complete(frozen: Path) -> None:
-    store = SqlStore(frozen)
+async def test_its_chunks_and_programs_are_complete(frozen: Frozen) -> None:
+    store = frozen.store()
     await store.open()
     chunks = await store.chunks(range(1, 8))
     programs = await store.programs(["a1" * 32, "b2" * 32])
@@ -147,9 +176,9 @@ async def test_its_chunks_and_programs_are_complete(frozen: Path) -> None:
     assert programs["b2" * 32].content == "né\n"
 
 
-async def test_its_windows_and_tokens_are_complete(frozen: Path) -> None:
-    written_by = version_of(frozen)
-    store = SqlStore(frozen)
+async def test_its_windows_and_tokens_are_complete(frozen: Frozen) -> None:
+    written_by = frozen.written_by
+    store = frozen.store()
     await store.open()
     windows, tokens = (await store.load()).windows, await store.tokens()
     await store.close()
@@ -158,8 +187,8 @@ async def test_its_windows_and_tokens_are_complete(frozen: Path) -> None:
     assert tokens == ([frozen_store.TOKEN] if kept else [])
 
 
-async def test_a_manager_can_go_on_with_it(frozen: Path) -> None:
-    store = SqlStore(frozen)
+async def test_a_manager_can_go_on_with_it(frozen: Frozen) -> None:
+    store = frozen.store()
     await store.open()
     assert store.incarnation == 2
     snapshot = await store.load()
@@ -179,7 +208,7 @@ async def test_a_manager_can_go_on_with_it(frozen: Path) -> None:
     assert history[0].data == {"note": ["né", 5, None]}
     await store.apply([AddJournal(JournalRow(402, second(60), "WokenUp"))])
     await store.close()
-    assert version_of(frozen) == migrations.HEAD
+    assert version_of(frozen.address) == migrations.HEAD
 
 
 def test_writing_one_leaves_a_single_file_and_replaces_none(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from itertools import chain
 
 import pytest
 
@@ -24,8 +25,9 @@ class Commits:
         self.go = threading.Event()
         self._fail = fail
 
-    def __call__(self, changes: Sequence[Change]) -> None:
-        self.seen.append(list(changes))
+    def __call__(self, batches: Sequence[Sequence[Change]]) -> None:
+        changes = list(chain.from_iterable(batches))
+        self.seen.append(changes)
         if len(self.seen) == 1:
             self.first_runs.set()
             self.go.wait()
@@ -91,8 +93,8 @@ async def test_once_the_store_gets_busy_nothing_overtakes() -> None:
 
 
 async def test_an_unforeseen_error_reaches_the_caller_and_the_writer_goes_on() -> None:
-    def stumble(changes: Sequence[Change]) -> None:
-        if changes == [A]:
+    def stumble(batches: Sequence[Sequence[Change]]) -> None:
+        if list(batches) == [[A]]:
             raise ZeroDivisionError
 
     writer = Writer(stumble)

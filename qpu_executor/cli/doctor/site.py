@@ -13,17 +13,21 @@ from pathlib import Path
 from qpu_executor import installed
 from qpu_executor.cli.doctor import host, packages
 from qpu_executor.cli.doctor.finding import Check, Finding, ok
+from qpu_executor.cli.doctor.site_database import store_database
 from qpu_executor.cli.doctor.site_network import listening, munged
 from qpu_executor.cli.doctor.site_qpus import open_and_ask
 from qpu_executor.cli.doctor.site_store import store_file
-from qpu_executor.cli.server_files import check_tls
+from qpu_executor.cli.server_files import check_tls, placed
 from qpu_executor.cli.server_parts import build_site_policy, missing_server_extra
 from qpu_executor.errors import ConfigError
-from qpu_executor.settings import SiteSettings, read_site, state_directory
+from qpu_executor.settings import SiteSettings, StoreSettings, read_site
 from qpu_executor.settings.safe_files import refuse_writable_by_others
 
 OPEN_S = 60.0
 """An emulator imports its packages; a service may be away."""
+
+DATABASE_S = 20.0
+"""A database that doesn't answer is given up after 5 s; its name may take time as well."""
 
 
 class SiteSetup:
@@ -73,11 +77,14 @@ class SiteSetup:
         return [ok("policy", f"{policy.kind}, classes {classes}")]
 
     def _of_the_store(self, settings: SiteSettings) -> list[Check]:
-        path = settings.manager.store or state_directory() / "served" / "store.sqlite"
-        return [
-            Check("store", lambda: host.directory("store", path.parent)),
-            Check("store", lambda: store_file(path)),
-        ]
+        store = placed(settings.manager.store or StoreSettings())
+        assert store.directory is not None
+        found = [Check("store", partial(host.directory, "store", store.directory))]
+        if store.path is not None:
+            found.append(Check("store", partial(store_file, store.path)))
+        else:
+            found.append(Check("store", partial(store_database, store), DATABASE_S))
+        return found
 
     def _tls(self, settings: SiteSettings) -> Iterable[Finding]:
         tls = settings.manager.tls

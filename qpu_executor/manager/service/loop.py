@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from qpu_executor.errors import InternalError, ManagerBusy, QpuExecutorError
@@ -23,6 +24,7 @@ from qpu_executor.manager.service.fleet import Fleet
 from qpu_executor.manager.service.inbox import Inbox
 from qpu_executor.manager.service.judging import Judge
 from qpu_executor.manager.service.ledger import DeviceCommand, Ledger
+from qpu_executor.manager.service.store_patience import StorePatience
 from qpu_executor.manager.store.base import Store
 from qpu_executor.manager.store.records import TaskFilter, TaskRow
 from qpu_executor.model.clock import Clock
@@ -32,9 +34,6 @@ from qpu_executor.qpus.base import ChunkOutcome
 from qpu_executor.scheduling.scheduler import Scheduler
 
 log = logging.getLogger(__name__)
-
-STORE_RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0)
-"""Pauses between attempts to save while the store can't be written; the last one repeats."""
 
 INBOX_LIMIT = 50_000
 """Above this many waiting items, callers are asked to come back later."""
@@ -78,9 +77,9 @@ class DecisionLoop:
         self._judge = judge
         self.keys_found: dict[OwnerKey, TaskRow] = {}
         self.tasks_found: dict[int, TaskRow] = {}
-        self.trouble: QpuExecutorError | None = None
         self.failure: QpuExecutorError | None = None
         self._store = store
+        self._patience = StorePatience()
         self._fleet = fleet
         self._scheduler = scheduler
         self._clock = clock
@@ -92,17 +91,27 @@ class DecisionLoop:
         self._turns = asyncio.Lock()
         self._first: list[Event] = []
         self._task: asyncio.Task[None] | None = None
+        self._watch: asyncio.Task[None] | None = None
+
+    @property
+    def trouble(self) -> QpuExecutorError | None:
+        """Why the store can't be used at the moment; None while it can."""
+        return self._patience.trouble
 
     def start(self) -> None:
-        """Begin to take turns."""
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="manager loop")
+        """Begin to take turns, until another manager has the store."""
+        running = asyncio.get_running_loop()
+        self._task = running.create_task(self._run(), name="manager loop")
+        self._watch = running.create_task(self._end_when_lost(), name="store watch")
 
     async def stop(self) -> None:
         """End after the current turn's save; what was accepted is in the store."""
         self._alarm.cancel()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        ending = [one for one in (self._watch, self._task) if one is not None]
+        for one in ending:
+            one.cancel()
+        if ending:
+            await asyncio.wait(ending)
         self._refuse_all(ManagerBusy("the manager is stopping", next_step="try again"))
 
     async def ended(self) -> None:
@@ -193,14 +202,25 @@ class DecisionLoop:
                 items = await self._inbox.take()
                 async with self._turns:
                     await self._turn(items)
+        except asyncio.CancelledError:
+            if self.failure is not None:
+                self._fail(items, self.failure)
+            raise
         except QpuExecutorError as error:
             self._end(error, items)
         except Exception as error:
             log.exception("the manager's loop failed")
             self._end(InternalError(f"the manager's loop failed: {error!r}"), items)
 
+    async def _end_when_lost(self) -> None:
+        """A manager that another one has followed drives no QPU any more."""
+        error = await self._store.lost()
+        self._end(error, [])
+        if self._task is not None:
+            self._task.cancel()
+
     async def _turn(self, items: list[_Item]) -> None:
-        await self._find_keys(items)
+        await self._patience.insist(lambda: self._find_keys(items))
         ledger = Ledger(self.live, self._fleet, self._journal_n, self._store.incarnation)
         now = self._clock.now()
         for event in self._first:
@@ -212,7 +232,7 @@ class DecisionLoop:
         self._journal_n = ledger.journal_n
         self._take_over(ledger)
         for command in ledger.device_commands:
-            await self._perform(command)
+            await self._patience.insist(partial(self._perform_as_manager, command))
         if ledger.device_commands:
             await asyncio.sleep(0)  # the devices first: a QPU stands idle, the others only wait
         for answer in ledger.answers:
@@ -246,28 +266,27 @@ class DecisionLoop:
             self.tasks_found = {row.id: row for row in await self._store.tasks(which)}
 
     async def _save(self, ledger: Ledger) -> None:
-        attempt = 0
-        while ledger.changes:
-            try:
-                await self._store.apply(ledger.changes)
-                break
-            except ManagerBusy as error:
-                if self.trouble is None:
-                    log.warning("the store can't be written, trying again: %s", error)
-                self.trouble = error
-            await asyncio.sleep(STORE_RETRY_S[min(attempt, len(STORE_RETRY_S) - 1)])
-            attempt += 1
-        if self.trouble is not None:
-            log.warning("the store can be written again")
-            self.trouble = None
+        if ledger.changes:
+            await self._patience.insist(lambda: self._store.apply(ledger.changes))
+
+    async def _perform_as_manager(self, command: DeviceCommand) -> None:
+        """Hand a command over, unless meanwhile another manager may have the store."""
+        if not self._store.surely_ours:
+            await self._store.apply([])
+        await self._perform(command)
 
     def _end(self, error: QpuExecutorError, items: list[_Item]) -> None:
+        if self.failure is not None:
+            return
         self.failure = error
         log.critical("the manager ends: %s", error)
-        for item in items:
-            item.fail(error)
+        self._fail(items, error)
         self._refuse_all(error)
 
     def _refuse_all(self, error: QpuExecutorError) -> None:
-        for item in self._inbox.drain():
+        self._fail(self._inbox.drain(), error)
+
+    @staticmethod
+    def _fail(items: Iterable[_Item], error: QpuExecutorError) -> None:
+        for item in items:
             item.fail(error)

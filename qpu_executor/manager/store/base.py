@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
+from qpu_executor.errors import StoreError
 from qpu_executor.manager.store.records import (
     Change,
     ChunkRow,
@@ -26,6 +27,22 @@ class Store(Protocol):
     @property
     def incarnation(self) -> int:
         """Number of this opening of the store; every write is fenced by it."""
+
+    @property
+    def surely_ours(self) -> bool:
+        """False where so long was heard nothing that another manager may have the store.
+
+        A device must hear nothing then, before another `apply` (of no changes) went in.
+        """
+
+    async def lost(self) -> StoreError:
+        """Wait until another manager turns out to have the store; why this one is none."""
+
+    async def stand_by(self, told: Callable[[str], None]) -> None:
+        """Wait until no other manager has the store, and lock it; `open` is to follow.
+
+        Calls `told` with who has it whenever that changes.
+        """
 
     async def open(self) -> None:
         """Migrate, lock and fence. Raises StoreError if the store is newer, foreign or in use."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
+from datetime import UTC, datetime
 from pathlib import Path
 
 _held: set[int] = set()
@@ -27,7 +29,7 @@ class FileLock:
         self._descriptor: int | None = None
 
     def acquire(self) -> str | None:
-        """Take the lock without waiting. None, or (where it is taken) who holds it.
+        """Take the lock without waiting. None, or (where it is taken) who holds it since when.
 
         Raises OSError where the file can't be opened or locked at all.
         """
@@ -36,8 +38,10 @@ class FileLock:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.read(descriptor, 32).decode("ascii", "replace").strip()
+            since = datetime.fromtimestamp(os.fstat(descriptor).st_mtime, UTC)
             os.close(descriptor)
-            return f"process {holder}" if holder.isdigit() else "another process"
+            who = f"process {holder}" if holder.isdigit() else "another process"
+            return f"{who} on {socket.gethostname()} since {since:%Y-%m-%d %H:%M:%S} UTC"
         except OSError:
             os.close(descriptor)
             raise

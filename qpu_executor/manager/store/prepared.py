@@ -13,7 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Executable, Select
+from sqlalchemy import Connection, Executable
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.dml import UpdateBase
@@ -68,21 +68,13 @@ class Prepared:
                 cursor.executemany(compiled.sql, [compiled.parameters(one) for one in many])
             return cursor.rowcount
 
-    def scalar(self, connection: Connection, statement: Select[Any]) -> Any:
-        """The first value that a query without arguments finds; None if it finds no row."""
-        compiled = self._prepared(statement)
-        with closing(connection.connection.cursor()) as cursor:
-            cursor.execute(compiled.sql, compiled.parameters({}))
-            row = cursor.fetchone()
-            return None if row is None else row[0]
-
-    def _prepared(self, statement: UpdateBase | Select[Any]) -> _Compiled:
+    def _prepared(self, statement: UpdateBase) -> _Compiled:
         compiled = self._compiled.get(statement)
         if compiled is None:
             compiled = self._compiled[statement] = self._compile(statement)
         return compiled
 
-    def _compile(self, statement: UpdateBase | Select[Any]) -> _Compiled:
+    def _compile(self, statement: UpdateBase) -> _Compiled:
         found = statement.compile(dialect=self._dialect, for_executemany=True)
         assert isinstance(found, SQLCompiler)
         converters = []

@@ -15,7 +15,6 @@ from sqlalchemy import (
     Float,
     Select,
     Table,
-    Text,
     bindparam,
     delete,
     func,
@@ -33,6 +32,7 @@ from qpu_executor.manager.store.tables import (
     LIVE,
     LIVE_STATES,
     RECALLED,
+    Text,
     chunks,
     journal,
     meta,
@@ -46,18 +46,31 @@ from qpu_executor.manager.store.tables import (
 _is_live = text("tasks." + LIVE)
 
 
-def _kept(table: Table, column: str, type_: type[TypeEngine[Any]]) -> ColumnElement[Any]:
+def _kept(
+    table: Table, column: str, type_: type[TypeEngine[Any]] | TypeEngine[Any]
+) -> ColumnElement[Any]:
     """The bound value `new_<column>`; where that is None, what is there already."""
     return func.coalesce(bindparam(f"new_{column}", type_=type_), table.c[column])
 
 
 # -- meta -------------------------------------------------------------------------------
 
-incarnation = select(meta.c.incarnation).where(meta.c.id == 1).with_for_update(read=True)
-"""Locked for the transaction where the database can do that; SQLite has one writer anyway."""
+stored_number = select(meta.c.incarnation, meta.c.commits).where(meta.c.id == 1).with_for_update()
+"""Waits for a transaction that counts up, where the database can do that."""
 
-first_incarnation = insert(meta).values(id=1, incarnation=1)
+first_incarnation = insert(meta).values(id=1, incarnation=1, commits=0)
 next_incarnation = update(meta).where(meta.c.id == 1).values(incarnation=meta.c.incarnation + 1)
+
+count_up = (
+    update(meta)
+    .where(
+        meta.c.id == 1,
+        meta.c.incarnation == bindparam("of_incarnation", type_=BigInteger),
+        meta.c.commits == bindparam("of_number", type_=BigInteger),
+    )
+    .values(commits=meta.c.commits + 1)
+)
+"""Every transaction's first statement: the fence, and the mark that says that it went in."""
 
 # -- writes -----------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ same batch may be handed in again. Batches are applied in the order of the
 calls; one that failed is overtaken by those after it, so whoever tries it
 again keeps dependent ones back. Reads see every batch whose `apply` returned.
 
-All that is particular to a database is in a module of its own (`sqlite`).
+All that is particular to a database is in a module of its own (`sqlite`, `postgresql`).
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy import Engine, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy import Engine
 
-from qpu_executor.errors import ConfigError, QpuExecutorError, StoreError
-from qpu_executor.manager.store import changes as sql_changes
+from qpu_executor.errors import ManagerBusy, QpuExecutorError, StoreError
 from qpu_executor.manager.store import migrations, queries, reading
-from qpu_executor.manager.store.prepared import Prepared
+from qpu_executor.manager.store.address import named_database, shown
+from qpu_executor.manager.store.committing import Commits
+from qpu_executor.manager.store.database import Database, in_use
 from qpu_executor.manager.store.records import (
     Change,
     ChunkRow,
@@ -40,7 +41,6 @@ from qpu_executor.manager.store.records import (
     TokenRow,
     UsageRow,
 )
-from qpu_executor.manager.store.sqlite import SqliteDatabase
 from qpu_executor.manager.store.writer import Writer
 from qpu_executor.model.values import Instant
 
@@ -51,7 +51,7 @@ Answer = TypeVar("Answer")
 class _Opened:
     """What exists only between `open` and `close`."""
 
-    database: SqliteDatabase
+    database: Database
     write_engine: Engine
     read_engine: Engine
     writer: Writer
@@ -62,24 +62,71 @@ class _Opened:
 class SqlStore:
     """A `Store` in an SQL database.
 
-    `url_or_path`: a path, or `sqlite:///path`. `busy_timeout_s`: how long a write
-    waits for another process that has locked the database. `readers`: reads that
-    may run at once.
+    `url_or_path`: a path, `sqlite:///path`, or `postgresql://user@host/database`.
+    `password_file`: what that user proves to be that user with, where it takes a password.
+    `busy_timeout_s`: how long a write waits for another process that has locked the
+    database. `lease_s`: after how long a silence a manager loses a PostgreSQL store.
+    `readers`: reads that may run at once.
     """
 
     def __init__(
-        self, url_or_path: str | Path, *, busy_timeout_s: float = 5.0, readers: int = 4
+        self,
+        url_or_path: str | Path,
+        *,
+        password_file: Path | None = None,
+        busy_timeout_s: float = 5.0,
+        lease_s: float = 10.0,
+        readers: int = 4,
     ) -> None:
         self._address = url_or_path
+        self._password_file = password_file
         self._busy_timeout_s = busy_timeout_s
+        self._lease_s = lease_s
         self._readers = readers
+        self._locked: Database | None = None
         self._opened: _Opened | None = None
         self._opening = asyncio.Lock()
+        self._loss: asyncio.Future[StoreError] | None = None
 
     @property
     def incarnation(self) -> int:
         """Number of this opening of the store. Raises StoreError where it isn't open."""
         return self._open_now().incarnation
+
+    @property
+    def surely_ours(self) -> bool:
+        """False where so long was heard nothing that another manager may have the store."""
+        return self._open_now().database.surely_ours
+
+    async def lost(self) -> StoreError:
+        """Wait until another manager turns out to have the store; why this one is none."""
+        assert self._loss is not None
+        return await asyncio.shield(self._loss)
+
+    async def stand_by(self, told: Callable[[str], None], every_s: float = 1.0) -> None:
+        """Wait until no other manager has the store, and lock it; `open` is to follow.
+
+        Calls `told` with who has it (or why the database can't be asked) whenever that
+        changes. Raises ConfigError and StoreError as `open` does.
+        """
+        said = ""
+        while True:
+            async with self._opening:
+                pause_s = every_s
+                try:
+                    refusal: QpuExecutorError | None = await _in_thread(self._lock)
+                except ManagerBusy as error:
+                    # After an outage its manager goes first: it knows what runs.
+                    refusal, pause_s = error, self._lease_s
+                except asyncio.CancelledError:
+                    await self._let_go()
+                    raise
+            if refusal is None:
+                return
+            if refusal.message != said:
+                said = refusal.message
+                told(said)
+            await asyncio.sleep(pause_s)
 
     async def open(self) -> None:
         """Lock, migrate and fence.
@@ -89,9 +136,10 @@ class SqlStore:
         """
         async with self._opening:
             if self._opened is not None:
-                raise StoreError("the store is open already", where=str(self._address))
+                raise StoreError("the store is open already", where=shown(self._address))
+            self._loss = asyncio.get_running_loop().create_future()
             try:
-                await _in_thread(self._open, self._named_database())
+                await _in_thread(self._lock_and_open)
             except asyncio.CancelledError:
                 await self._let_go()
                 raise
@@ -185,61 +233,80 @@ class SqlStore:
 
     async def _let_go(self) -> None:
         opened, self._opened = self._opened, None
+        locked, self._locked = self._locked, None
         if opened is not None:
             await _in_thread(_close, opened)
+        elif locked is not None:
+            await _in_thread(locked.release)
 
-    def _named_database(self) -> SqliteDatabase:
-        """The database that the address names. Raises ConfigError for one we don't know."""
-        address = self._address
-        if isinstance(address, str) and "://" in address:
-            try:
-                url = make_url(address)
-            except ArgumentError:
-                raise self._unknown_address() from None
-            if url.get_backend_name() != "sqlite" or not url.database or url.query:
-                raise self._unknown_address()
-            address = url.database
-        return SqliteDatabase(
-            Path(address).absolute(), busy_timeout_s=self._busy_timeout_s, readers=self._readers
-        )
+    def _lock(self) -> StoreError | None:
+        """Take the lock, unless we have it. None, or the error that says who holds it."""
+        if self._locked is None:
+            database = named_database(
+                self._address,
+                password_file=self._password_file,
+                busy_timeout_s=self._busy_timeout_s,
+                lease_s=self._lease_s,
+                readers=self._readers,
+            )
+            holder = database.lock()
+            if holder is not None:
+                return in_use(holder, database.where)
+            self._locked = database
+        return None
 
-    def _unknown_address(self) -> ConfigError:
-        shown = str(self._address).partition("@")[2] or self._address  # never a password
-        return ConfigError(
-            f"{str(shown)!r} names no store",
-            expected="a path, or sqlite:///path/to/file",
-            next_step="correct the store's address",
-        )
-
-    def _open(self, database: SqliteDatabase) -> None:
-        database.prepare()
-        write_engine = database.write_engine()
+    def _lock_and_open(self) -> None:
         try:
-            incarnation = self._migrate_and_fence(write_engine, database)
+            refusal = self._lock()
+        except ManagerBusy as error:
+            refusal = StoreError(
+                error.message,
+                where=error.where,
+                next_step="check the store's address and the database, and start again",
+            )
+        if refusal is not None:
+            raise refusal
+        assert self._locked is not None
+        try:
+            self._open(self._locked)
         except BaseException as error:
-            write_engine.dispose()
+            database, self._locked = self._locked, None
             database.release()
             if isinstance(error, QpuExecutorError) or not isinstance(error, Exception):
                 raise
             raise database.translate_opening(error) from None
 
-        prepared = Prepared(write_engine.dialect)
-
-        def commit(changes: Sequence[Change]) -> None:
-            _commit(write_engine, database, prepared, incarnation, changes)
-
+    def _open(self, database: Database) -> None:
+        database.prepare()
+        write_engine = database.write_engine()
+        try:
+            incarnation, number = self._migrate_and_fence(write_engine, database)
+        except BaseException:
+            write_engine.dispose()
+            raise
+        database.on_loss(self._tell_loss)
         opened = _Opened(
             database=database,
             write_engine=write_engine,
             read_engine=database.read_engine(),
-            writer=Writer(commit),
+            writer=Writer(Commits(write_engine, database, incarnation, number)),
             pool=ThreadPoolExecutor(self._readers, thread_name_prefix="store-read"),
             incarnation=incarnation,
         )
         opened.writer.start()
         self._opened = opened
 
-    def _migrate_and_fence(self, engine: Engine, database: SqliteDatabase) -> int:
+    def _tell_loss(self, error: StoreError) -> None:
+        """In the thread that looks after the lock."""
+        assert self._loss is not None
+        loss = self._loss
+        with suppress(RuntimeError):  # that loop is closed: nobody waits any more
+            loss.get_loop().call_soon_threadsafe(
+                lambda: None if loss.done() else loss.set_result(error)
+            )
+
+    def _migrate_and_fence(self, engine: Engine, database: Database) -> tuple[int, int]:
+        """The number of this incarnation, and of the newest transaction before it."""
         with engine.begin() as connection:
             version = migrations.current(connection)
             if version is not None and version > migrations.HEAD:
@@ -253,14 +320,15 @@ class SqlStore:
                 migrations.upgrade(connection)
             if connection.execute(queries.next_incarnation).rowcount != 1:
                 connection.execute(queries.first_incarnation)
-            return int(connection.execute(queries.incarnation).scalar_one())
+            row = connection.execute(queries.stored_number).one()
+            return int(row.incarnation), int(row.commits)
 
     # -- reading ------------------------------------------------------------------------
 
     def _open_now(self) -> _Opened:
         if self._opened is None:
             raise StoreError(
-                "the store isn't open", where=str(self._address), next_step="start the manager"
+                "the store isn't open", where=shown(self._address), next_step="start the manager"
             )
         return self._opened
 
@@ -287,38 +355,6 @@ def _close(opened: _Opened) -> None:
     opened.read_engine.dispose()
     opened.write_engine.dispose()  # last: it may move the WAL into the database
     opened.database.release()
-
-
-def _commit(
-    engine: Engine,
-    database: SqliteDatabase,
-    prepared: Prepared,
-    incarnation: int,
-    changes: Sequence[Change],
-) -> None:
-    """One transaction of the writer. Raises ManagerBusy or StoreError, having changed nothing."""
-    try:
-        database.check_there()
-        with engine.begin() as connection:
-            newest = prepared.scalar(connection, queries.incarnation)
-            _check_fence(newest, database, incarnation)
-            sql_changes.write(connection, prepared, changes)
-    except QpuExecutorError:
-        raise
-    except database.errors as error:
-        raise database.translate(error) from None
-    except (TypeError, ValueError, OverflowError) as error:
-        raise StoreError(f"a value can't be stored ({error})", where=database.where) from None
-
-
-def _check_fence(newest: int | None, database: SqliteDatabase, incarnation: int) -> None:
-    if newest != incarnation:
-        raise StoreError(
-            f"another manager has taken over the store (incarnation {newest}, "
-            f"this one is {incarnation})",
-            where=database.where,
-            next_step="stop this manager; the other one goes on with its tasks",
-        )
 
 
 async def _in_thread(run: Callable[..., Answer], *arguments: object) -> Answer:

@@ -57,7 +57,7 @@ _RESTORE = "restore a backup of the file, or move it away to start with an empty
 
 
 class SqliteDatabase:
-    """One SQLite file: prepares and locks it, makes engines, and translates errors."""
+    """One SQLite file, a `Database`: prepares and locks it, makes engines, translates errors."""
 
     errors: tuple[type[Exception], ...] = (SQLAlchemyError, sqlite3.Error)
     """What its engines raise; `translate` says what it means."""
@@ -74,43 +74,49 @@ class SqliteDatabase:
         """What an error calls this store."""
         return f"store {self._path}"
 
-    def prepare(self) -> None:
-        """Make the directory, take the lock, refuse what isn't ours, make the file if it's new.
+    def lock(self) -> str | None:
+        """Make the directory and take the lock. None, or who holds it since when.
 
-        Raises StoreError, and then holds no lock.
+        Raises StoreError where there can be no lock.
         """
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            holder = self._lock.acquire()
+            return self._lock.acquire()
         except OSError as error:
             raise self._unusable(error) from None
-        if holder is not None:
-            raise StoreError(
-                f"the store is in use by {holder}",
-                where=self.where,
-                expected="one manager per store",
-                next_step="use that manager, stop it first, or give this one another store",
-            )
+
+    def prepare(self) -> None:
+        """Refuse what isn't ours, and make the file if it's new. Raises StoreError."""
         try:
             if self._is_new():
                 self._create()
             self._path.chmod(0o600)
             self._inode = self._path.stat().st_ino
         except OSError as error:
-            self.release()
             raise self._unusable(error) from None
         except sqlite3.Error as error:
-            self.release()
             raise self.translate_opening(error) from None
-        except BaseException:
-            self.release()
-            raise
 
     def release(self) -> None:
         """Give up the lock. May be called twice."""
         self._lock.release()
 
-    def check_there(self) -> None:
+    def on_loss(self, tell: Callable[[StoreError], None]) -> None:
+        """Nobody takes a file's lock from a process that lives."""
+
+    def confirmed(self, since_s: float) -> None:
+        """Needs no confirmation."""
+
+    @property
+    def surely_ours(self) -> bool:
+        """True as long as this process lives."""
+        return True
+
+    def lost(self, error: Exception) -> bool:
+        """False: connections to a file don't get lost."""
+        return False
+
+    def check(self) -> None:
         """Before each write: a file that was deleted would take writes and keep nothing."""
         try:
             inode = self._path.stat().st_ino

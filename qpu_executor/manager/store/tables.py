@@ -17,17 +17,21 @@ from sqlalchemy import (
     Integer,
     MetaData,
     Table,
-    Text,
     UniqueConstraint,
     text,
 )
+from sqlalchemy import Text as PlainText
 
+from qpu_executor.manager.store.escaped_text import EscapedText
 from qpu_executor.model.states import FINAL_TASK_STATES, TaskState
 
 metadata = MetaData()
 
-# The one thing in here that differs between databases: only an INTEGER key is SQLite's row id.
+# Two things in here differ between databases. Only an INTEGER key is SQLite's row id.
 Number = BigInteger().with_variant(Integer(), "sqlite")
+
+Text = PlainText().with_variant(EscapedText(), "postgresql")
+"""Text of any characters; PostgreSQL's own has no NUL."""
 
 LIVE_STATES = tuple(state for state in TaskState if state not in FINAL_TASK_STATES)
 
@@ -39,8 +43,9 @@ meta = Table(
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("incarnation", BigInteger, nullable=False),
+    Column("commits", BigInteger, nullable=False),
 )
-"""One row (id 1)."""
+"""One row (id 1). `commits`: transactions of the writer so far."""
 
 programs = Table(
     "programs",

@@ -13,7 +13,6 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 from qpu_executor.errors import InternalError, ManagerBusy, QpuExecutorError
 from qpu_executor.manager.store.records import Change
@@ -34,9 +33,9 @@ class _Batch:
 
 
 class Writer:
-    """Runs `commit(changes)`, which is one transaction, on a thread of its own."""
+    """Runs `commit(batches)`, which is one transaction, on a thread of its own."""
 
-    def __init__(self, commit: Callable[[Sequence[Change]], None]) -> None:
+    def __init__(self, commit: Callable[[Sequence[Sequence[Change]]], None]) -> None:
         self._commit = commit
         self._queue: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
@@ -86,21 +85,21 @@ class Writer:
         return group, True
 
     def _write(self, group: Sequence[_Batch]) -> list[_Outcome]:
-        together = self._attempt(list(chain.from_iterable(batch.changes for batch in group)))
+        together = self._attempt([batch.changes for batch in group])
         if together is None or len(group) == 1 or isinstance(together, ManagerBusy):
             return [together] * len(group)
         outcomes: list[_Outcome] = []
         busy: ManagerBusy | None = None
         for batch in group:
             # Once the store is busy, those behind are busy too: order is kept, nobody waits twice.
-            outcome = self._attempt(batch.changes) if busy is None else busy
+            outcome = self._attempt([batch.changes]) if busy is None else busy
             busy = outcome if isinstance(outcome, ManagerBusy) else None
             outcomes.append(outcome)
         return outcomes
 
-    def _attempt(self, changes: Sequence[Change]) -> _Outcome:
+    def _attempt(self, batches: Sequence[Sequence[Change]]) -> _Outcome:
         try:
-            self._commit(changes)
+            self._commit(batches)
         except QpuExecutorError as error:
             return error
         except Exception as error:

@@ -1,0 +1,19 @@
+"""The private PostgreSQL that tests start: it starts, is killed, and keeps what it had."""
+
+from __future__ import annotations
+
+from qpu_executor.testing.postgres import Postgres
+
+
+def test_what_was_committed_is_there_after_kill_9_and_after_a_stop(own_postgres: Postgres) -> None:
+    database = own_postgres.new_database().partition("?")[0].rpartition("/")[2]
+    own_postgres.sql("CREATE TABLE kept (n integer)", database)
+    for n, end in ((1, own_postgres.kill), (2, own_postgres.stop)):
+        own_postgres.sql(f"INSERT INTO kept VALUES ({n})", database)
+        end()
+        own_postgres.start()
+    assert own_postgres.sql("SELECT n FROM kept ORDER BY n", database) == [("1",), ("2",)]
+
+
+def test_two_databases_are_apart(postgres: Postgres) -> None:
+    assert postgres.new_database() != postgres.new_database()
