@@ -317,6 +317,15 @@ async def test_a_long_silence_is_told_and_the_job_is_followed_on(rig: Rig, order
     assert rig.executed == [200]
 
 
+async def test_an_answer_that_comes_late_makes_a_job_no_longer(rig: Rig, order: Order) -> None:
+    qpu = await rig.qpu(answer_s=5, silence_s=5, shot_rate_hz=10_000)
+    rig.fault(on=["job"], do="slow", handled=True, delay_s=0.5, times=1)
+    found = await run(qpu, order(100))
+    began, ended = rig.machine.ledger.lines
+    by_machine_s = (ended["at_ns"] - began["at_ns"]) / 1e9
+    assert found.device_s + found.setup_s == pytest.approx(by_machine_s, abs=0.02)
+
+
 async def test_a_mistake_of_ours_while_following_leaves_nobody_waiting(
     rig: Rig, order: Order, monkeypatch: pytest.MonkeyPatch
 ) -> None:

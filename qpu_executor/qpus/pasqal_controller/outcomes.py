@@ -26,8 +26,8 @@ class Stay:
     """A job's time at the controller, in seconds of a clock here.
 
     `sent_s`: before it was sent; `accepted_s`: when that was acknowledged.
-    `unfinished_s`: when it was last seen unfinished. `silent_since_s`: since when
-    the controller doesn't answer (None: it does).
+    `unfinished_s`: before the question that was last answered with "unfinished".
+    `silent_since_s`: since when the controller doesn't answer (None: it does).
     """
 
     shots: int
