@@ -324,8 +324,9 @@ class PasqalController:
 
     def _old_stay(self, sent: Sent) -> Stay:
         """Of a job that was sent some time ago, perhaps by an earlier manager."""
-        sent_s = self._seconds() - self._since_s(sent)
-        return Stay(sent.shots, sent.atoms, sent_s=sent_s, accepted_s=sent_s)
+        now_s = self._seconds()
+        sent_s = now_s - self._since_s(sent)
+        return Stay(sent.shots, sent.atoms, sent_s=sent_s, accepted_s=sent_s, there_s=now_s)
 
     def _since_s(self, sent: Sent) -> float:
         assert self._clock is not None

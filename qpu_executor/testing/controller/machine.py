@@ -176,8 +176,9 @@ class ControllerMachine:
     def _end(
         self, job: MachineJob, status: str, taken: int, counts: Mapping[str, int] | None = None
     ) -> None:
+        ended = self._now()
         self.ledger.ended(job.uid, job.mark, taken, status, counts)
-        job.status, job.ended = status, self._now()
+        job.status, job.ended = status, ended
         job.over.set()
         self._keep(job)
 
