@@ -25,11 +25,7 @@ BY_NAME = {one.name: one for one in WEATHERS}
 
 pytestmark = pytest.mark.timeout(300)
 
-both = [
-    pytest.param("sqlite", marks=pytest.mark.xdist_group("faults-sqlite")),
-    pytest.param("postgresql", marks=pytest.mark.xdist_group("faults-postgresql")),
-]
-"""Each engine's tests in one process: two of them run beside each other."""
+both = ("sqlite", "postgresql")
 
 Place_ = Callable[..., Place]
 

@@ -15,6 +15,7 @@ from sqlalchemy import create_engine, text
 from qpu_executor.client import connect
 from qpu_executor.testing.controller.ledger import executed_by_mark
 from qpu_executor.testing.fault_matrix.clients import program
+from qpu_executor.testing.fault_matrix.evidence import driven
 from qpu_executor.testing.fault_matrix.forked import Forked, NurseryProcess
 from qpu_executor.testing.fault_matrix.machine import Machine
 from qpu_executor.testing.fault_matrix.site import Place
@@ -23,10 +24,7 @@ from qpu_executor.wire.tasks import TaskDetail
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 
-both = [
-    pytest.param("sqlite", marks=pytest.mark.xdist_group("faults-sqlite")),
-    pytest.param("postgresql", marks=pytest.mark.xdist_group("faults-postgresql")),
-]
+both = ("sqlite", "postgresql")
 
 LOCKED_S = 8.0
 TABLES = "tasks, chunks, journal, meta"
@@ -82,7 +80,7 @@ class Here:
     def executed_once(self, detail: TaskDetail) -> None:
         """What the ledger has is what the task counts."""
         executed = executed_by_mark(self.machine.ledger)
-        assert sum(executed.values()) == detail.task.shots_done
+        assert sum(executed.values()) == detail.shots_done
         began = [line["mark"] for line in self.machine.ledger if line["event"] == "began"]
         assert len(began) == len(set(began)) == len(detail.chunks)
 
@@ -102,7 +100,7 @@ def here(nursery: NurseryProcess, place: Callable[..., Place]) -> Iterator[Here]
 def locked(store: str) -> Iterator[None]:
     """Another process of the host has the store's tables for itself."""
     if "://" in store:
-        engine = create_engine(store.replace("postgresql:", "postgresql+psycopg:", 1))
+        engine = create_engine(driven(store))
         with engine.begin() as connection:
             connection.execute(text(f"LOCK TABLE {TABLES} IN ACCESS EXCLUSIVE MODE"))
             yield
@@ -126,7 +124,7 @@ def test_killed_under_four_clients_whatever_was_acknowledged_is_there(here: Here
     acknowledged = here.acknowledged
     here.manager()
     with connect(here.place.url, wait_s=30) as client:
-        there = {task.name: task.id for task in client.tasks()}
+        there = {client.task_detail(task.id).name: task.id for task in client.tasks()}
     assert {one["key"]: one["id"] for one in acknowledged}.items() <= there.items()
     # What was saved and not acknowledged: at most one of each client.
     assert len(there) <= len(acknowledged) + 4

@@ -15,7 +15,7 @@ from typing import Any
 from qpu_executor.client import Client, TaskOrder, connect
 from qpu_executor.programs.program import Program
 
-WAIT_S = 60.0
+WAIT_S = 150.0
 
 
 @cache

@@ -99,16 +99,13 @@ def live_tasks(store_address: str) -> int:
 
 
 def _by_state(store_address: str, table: Table) -> list[tuple[str, int]]:
-    path = store_address.removeprefix("sqlite:///")
-
     def connect() -> sqlite3.Connection:
-        return sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        return sqlite3.connect(f"file:{store_address}?mode=ro", uri=True)
 
-    engine = (
-        create_engine(store_address)
-        if "://" in path
-        else create_engine("sqlite://", creator=connect)
-    )
+    if "://" in store_address:
+        engine = create_engine(driven(store_address))
+    else:
+        engine = create_engine("sqlite://", creator=connect)
     state = table.c.state
     try:
         with engine.connect() as connection:
@@ -116,3 +113,8 @@ def _by_state(store_address: str, table: Table) -> list[tuple[str, int]]:
     finally:
         engine.dispose()
     return [(state, n) for state, n in rows]
+
+
+def driven(url: str) -> str:
+    """A PostgreSQL store's URL as SQLAlchemy wants it."""
+    return url.replace("postgresql:", "postgresql+psycopg:", 1)

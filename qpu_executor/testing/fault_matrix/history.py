@@ -46,7 +46,7 @@ _PATIENCE_S = 0.5
 """How long bad weather may keep a manager from its trap, before it clears up."""
 _HEALED_PATIENCE_S = 5.0
 _LOOK_AGAIN_S = 0.1
-_ENDS_WITHIN_S = 60.0
+_ENDS_WITHIN_S = 150.0
 
 
 @dataclass(frozen=True)
@@ -243,13 +243,15 @@ class History:
         while time.monotonic() < until and not done():
             if self._operator is not None:
                 self._operator.look()
-            time.sleep(0.002)
+            time.sleep(0.004)
 
     # -- the end --------------------------------------------------------------------
 
     def _finish(self) -> None:
         """Everybody gets what they submitted; then the manager ends in good order."""
         manager = self._start_manager({})
+        if not manager.stdout.readline():
+            raise RuntimeError(f"the last manager doesn't start: {self._place.log_end}")
         self._users.wait_for_results()
         self._until(_ENDS_WITHIN_S, lambda: self._users.done or manager.poll() is not None)
         if not self._users.done:

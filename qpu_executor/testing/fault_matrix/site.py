@@ -37,8 +37,8 @@ LOST_AFTER_S = 0.7
 
 @dataclass(frozen=True)
 class Place:
-    """`store`: a path or URL. `gives_up`: the site says when a chunk never arrived; else an
-    operator decides.
+    """`store`: path of a SQLite file, or URL of a PostgreSQL database. `gives_up`: the site
+    says when a chunk never arrived; else an operator decides.
     """
 
     directory: Path
@@ -68,9 +68,10 @@ class Place:
 
     def write_site(self, controller: str) -> None:
         """Make the site file, for a controller's URL."""
+        kind = "url" if "://" in self.store else "path"
         text = _SITE.format(
             url=self.url,
-            store=json.dumps(self.store),
+            store=json.dumps({kind: self.store, "directory": str(self.directory)}),
             qpu=QPU,
             controller=controller,
             deadline_s=600 if self.gives_up else 0.4,
