@@ -132,7 +132,6 @@ class History:
         try:
             self._first()
             while len(self.story.kills) < kills or not self._enough_between(kills):
-                self._users.submit()
                 self._one_kill()
             self._machine.heal()
             self._finish()
@@ -169,6 +168,10 @@ class History:
                 else asdict(Trap(trap, self._random.choice((0, 0, 0, 1))))
             }
         )
+        if not self._traps:
+            # It takes seconds to start, which is longer than clients wait for a first word.
+            manager.stdout.readline()
+        self._users.submit()
         if point in _AT_CONTROLLER:
             fault = {"on": ["create"], "times": 1, "kills": manager.pid, **_AT_CONTROLLER[point]}
             self._machine.aim(fault)
