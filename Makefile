@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: run test test-emulators test-root check types lint imports bench clean
+.PHONY: run test test-faults test-emulators test-root check types lint imports bench clean
 .DEFAULT_GOAL := run
 
 $(STAMP): pyproject.toml constraints.txt
@@ -21,8 +21,13 @@ run: $(STAMP)
 # One process for each core, each with whole files: fixtures of a file are shared in it.
 test: check
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered -n auto --dist loadfile \
-	  -m "not root and not torch and not apart" --ignore=tests/benchmarks
+	  -m "not root and not torch and not apart and not faults" --ignore=tests/benchmarks
 	$(BIN)/python -m pytest -m apart --ignore=tests/benchmarks
+
+# Hundreds of kills, on both databases: minutes. Other histories: make test-faults QPU_FAULT_SEED=2
+test-faults: export QPU_FAULT_SEED ?= 1
+test-faults: $(STAMP)
+	$(BIN)/python -m pytest -v -rP -m faults -n 2 tests/faults
 
 # PyTorch is large, and Pulser loads it wherever it is installed: last, and apart.
 test-emulators: $(STAMP)

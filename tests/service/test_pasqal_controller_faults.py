@@ -317,6 +317,30 @@ async def test_a_long_silence_is_told_and_the_job_is_followed_on(rig: Rig, order
     assert rig.executed == [200]
 
 
+async def test_an_answer_that_comes_late_makes_a_job_no_longer(rig: Rig, order: Order) -> None:
+    qpu = await rig.qpu(answer_s=5, silence_s=5, shot_rate_hz=10_000)
+    rig.fault(on=["job"], do="slow", handled=True, delay_s=0.5, times=1)
+    found = await run(qpu, order(100))
+    assert found.device_s + found.setup_s == pytest.approx(last_job_s(rig), abs=0.02)
+
+
+async def test_a_job_that_came_about_late_took_no_longer(rig: Rig, order: Order) -> None:
+    qpu = await rig.qpu(shot_rate_hz=1000)
+    await run(qpu, order())
+    rig.fault(on=["create"], do="slow", delay_s=1.0, times=1)
+    one = order(300)
+    with pytest.raises(ManagerUnreachable):
+        await qpu.start(one)
+    found = await settled(qpu, one.chunk)
+    assert found.device_s + found.setup_s == pytest.approx(last_job_s(rig), abs=0.02)
+
+
+def last_job_s(rig: Rig) -> float:
+    """What the last job took, by the machine's own ledger."""
+    began, ended = rig.machine.ledger.lines[-2:]
+    return float(ended["at_ns"] - began["at_ns"]) / 1e9
+
+
 async def test_a_mistake_of_ours_while_following_leaves_nobody_waiting(
     rig: Rig, order: Order, monkeypatch: pytest.MonkeyPatch
 ) -> None:

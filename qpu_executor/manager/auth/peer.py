@@ -45,19 +45,31 @@ def caller_of_socket(connection: socket.socket) -> Caller:
 
 
 def _uid_of_tcp(local: tuple[str, int], remote: tuple[str, int]) -> int | None:
-    """Uid of the socket of this host that connects `local` to `remote`."""
+    """Uid of the socket of this host that connects `local` to `remote`; None: nobody's.
+
+    A socket that its process has closed, or left behind when it died, is listed until the
+    connection has ended, with uid 0 and inode 0: that is nobody's, and certainly not root's.
+    The two are read one after the other: so root is believed only if it is there twice.
+    """
+    found = _listed(local, remote)
+    if found is None or (found[0] == 0 and _listed(local, remote) != found):
+        return None
+    return found[0]
+
+
+def _listed(local: tuple[str, int], remote: tuple[str, int]) -> tuple[int, int] | None:
+    """Uid and inode of a socket that a process holds."""
     for table, family in (("/proc/net/tcp", socket.AF_INET), ("/proc/net/tcp6", socket.AF_INET6)):
-        wanted = {
-            (_as_listed(*local, family), _as_listed(*remote, family)),
-        }
+        wanted = _as_listed(*local, family), _as_listed(*remote, family)
         try:
             lines = Path(table).read_text().splitlines()[1:]
         except OSError:
             continue
         for line in lines:
             fields = line.split()
-            if (fields[1], fields[2]) in wanted:
-                return int(fields[7])
+            if (fields[1], fields[2]) == wanted:
+                uid, inode = int(fields[7]), int(fields[9])
+                return (uid, inode) if inode else None
     return None
 
 

@@ -4,5 +4,5 @@ One file, one concern: `messages` (what is said), `connection` (how it is sent, 
 a failure proves), `record` (what was sent, on disk), `finding` (where a lost answer went),
 `pace` (when a job will be done), `preparing` (programs as the controller runs them),
 `device` (its specification), `following` (one job to its end), `starting` (one job, once),
-`adapter`.
+`refusing` (a controller that is up and takes none), `adapter`.
 """

@@ -45,6 +45,7 @@ from qpu_executor.qpus.pasqal_controller.outcomes import Stay
 from qpu_executor.qpus.pasqal_controller.pace import Pace
 from qpu_executor.qpus.pasqal_controller.preparing import Prepared, Preparing
 from qpu_executor.qpus.pasqal_controller.record import Sent, SentRecord
+from qpu_executor.qpus.pasqal_controller.refusing import Refusing
 from qpu_executor.qpus.pasqal_controller.settings import ControllerSettings
 from qpu_executor.qpus.pasqal_controller.starting import JobRefusedError, Starter
 from qpu_executor.qpus.running import RunningChunks, not_known
@@ -82,6 +83,7 @@ class PasqalController:
         self._preparing = preparing or Preparing()
         rate = settings.shot_rate_hz
         self._pace = Pace(None if rate is None else 1.0 / rate, settings.setup_s)
+        self._refusing = Refusing()
         self._chunks = RunningChunks()
         self._followed: dict[ChunkId, Followed] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -210,6 +212,9 @@ class PasqalController:
             job = await starter.hand_over(order.chunk, prepared, order.shots, self._clock.now())
         except JobRefusedError as refusal:
             raise await self._refused(refusal, order, device) from None
+        except DeviceError as error:
+            raise self._not_taken(order, error) from None
+        self._refusing.took()
         self._begin(order.chunk, job.number, self._stay(order, prepared, sent_s))
 
     async def wait(self, chunk: ChunkId) -> ChunkOutcome:
@@ -320,8 +325,9 @@ class PasqalController:
 
     def _old_stay(self, sent: Sent) -> Stay:
         """Of a job that was sent some time ago, perhaps by an earlier manager."""
-        sent_s = self._seconds() - self._since_s(sent)
-        return Stay(sent.shots, sent.atoms, sent_s=sent_s, accepted_s=sent_s)
+        now_s = self._seconds()
+        sent_s = now_s - self._since_s(sent)
+        return Stay(sent.shots, sent.atoms, sent_s=sent_s, accepted_s=sent_s, there_s=now_s)
 
     def _since_s(self, sent: Sent) -> float:
         assert self._clock is not None
@@ -334,7 +340,8 @@ class PasqalController:
     ) -> Exception:
         """Whose fault it is: the device may have changed since the program was checked."""
         if refusal.answer.status not in _PROGRAM_REFUSED:
-            return self._wrong(f"the controller takes no job now ({refusal})")
+            error = self._wrong(f"the controller takes no job now ({refusal})")
+            return self._not_taken(order, error)
         if await device.read():
             await self._preparing.prepare(order.program, device.text)
             return self._wrong("the device changed while the chunk was sent; it is sent again")
@@ -345,6 +352,11 @@ class PasqalController:
             next_step=f"compare it with the device: qpu info {self._name} --device",
         )
 
+    def _not_taken(self, order: ChunkOrder, error: DeviceError) -> DeviceError:
+        assert self._clock is not None
+        self._refusing.refused(order.chunk.task_id, error.message, self._clock.now())
+        return error
+
     def _health(self, state: QpuState, device: PublishedDevice) -> Health:
         if state is not QpuState.UP:
             return Health(state, "the controller says that it isn't operational")
@@ -352,7 +364,8 @@ class PasqalController:
         if most is not None and (self._max_shots is None or most < self._max_shots):
             reason = f"its device takes at most {most} shots a run now; chunks are planned anew"
             return Health(QpuState.DOWN, reason, outdated=True)
-        return Health(QpuState.UP)
+        refusing = None if self._clock is None else self._refusing.health(self._clock.now())
+        return refusing or Health(QpuState.UP)
 
     def _down(self, reason: str) -> Health:
         """It may be back any moment: it is looked at again soon."""

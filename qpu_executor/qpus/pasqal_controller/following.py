@@ -132,6 +132,7 @@ class Follower:
     async def look(self, job: Followed) -> bool:
         """Ask about it once; True if it has ended."""
         job.looks += 1
+        asked_s = self._seconds()
         try:
             found = await ask_about(self._connection, job.number)
         except NoAnswerError as error:
@@ -146,7 +147,8 @@ class Follower:
             )
         if found.status.final:
             return self._settle(job, found)
-        job.stay.unfinished_s = self._seconds()
+        # It was unfinished when that was said, which may be long before it was heard here.
+        job.stay.unfinished_s = asked_s
         return False
 
     def _gone(self, job: Followed, message: str) -> bool:

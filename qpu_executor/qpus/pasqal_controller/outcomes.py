@@ -26,8 +26,10 @@ class Stay:
     """A job's time at the controller, in seconds of a clock here.
 
     `sent_s`: before it was sent; `accepted_s`: when that was acknowledged.
-    `unfinished_s`: when it was last seen unfinished. `silent_since_s`: since when
-    the controller doesn't answer (None: it does).
+    `unfinished_s`: before the question that was last answered with "unfinished".
+    `silent_since_s`: since when the controller doesn't answer (None: it does). `there_s`:
+    since when it is certainly there (None: since `accepted_s`, which is no more than a guess
+    where nobody saw the acceptance).
     """
 
     shots: int
@@ -36,6 +38,7 @@ class Stay:
     accepted_s: float
     unfinished_s: float | None = None
     silent_since_s: float | None = None
+    there_s: float | None = None
 
 
 def times_of(job: Job, stay: Stay, now_s: float, pace: Pace) -> tuple[float, float]:
@@ -45,8 +48,9 @@ def times_of(job: Job, stay: Stay, now_s: float, pace: Pace) -> tuple[float, flo
     be wrong by any amount: only differences are used.
     """
     most_s = now_s - stay.sent_s
-    seen_s = stay.accepted_s if stay.unfinished_s is None else stay.unfinished_s
-    least_s = max(0.0, seen_s - stay.accepted_s)
+    there_s = stay.accepted_s if stay.there_s is None else stay.there_s
+    seen_s = there_s if stay.unfinished_s is None else stay.unfinished_s
+    least_s = max(0.0, seen_s - there_s)
     if job.ended_s is not None and job.started_s is not None:
         device_s = job.ended_s - job.started_s
         setup_s = 0.0 if job.created_s is None else job.started_s - job.created_s

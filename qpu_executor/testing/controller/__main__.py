@@ -18,6 +18,7 @@ from qpu_executor.qpus.simulated import build
 from qpu_executor.testing.coins import Coins
 from qpu_executor.testing.controller.faults import Faults
 from qpu_executor.testing.controller.jobs import JobBook
+from qpu_executor.testing.controller.kept_jobs import KeptJobs
 from qpu_executor.testing.controller.ledger import ExecutionLedger
 from qpu_executor.testing.controller.machine import ControllerMachine
 from qpu_executor.testing.controller.server import StandInServer
@@ -46,6 +47,7 @@ def _options() -> argparse.Namespace:
     add("--simulated", type=Path, help="JSON: settings of a simulated QPU; the machine is that one")
     add("--time-scale", type=float, default=1.0, help="of a simulated QPU: 60 is an hour a minute")
     add("--ledger", type=Path, help="file to which executions are appended")
+    add("--jobs", type=Path, help="file in which jobs outlive the process")
     add("--scenario", type=Path, help='JSON: {"machine": {...}, "faults": [...]}')
     return parser.parse_args()
 
@@ -60,7 +62,8 @@ def _machine(options: argparse.Namespace) -> JobBook:
     if not options.coins:
         emulator = EmulatorSettings(device=options.device, workers=1)
         source = Emulation("controller", emulator)
-    machine = ControllerMachine(source, ledger, options.seed)
+    kept = None if options.jobs is None else KeptJobs(options.jobs)
+    machine = ControllerMachine(source, ledger, options.seed, kept)
     machine.change({"shot_s": options.shot_s, "setup_s": options.setup_s})
     return machine
 
@@ -76,6 +79,7 @@ async def _serve(options: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     url = await server.start(options.host, options.port)
+    machine.ledger.started(len(machine.jobs))
     sys.stdout.write(json.dumps({"url": url}) + "\n")
     sys.stdout.flush()
     await stop.wait()

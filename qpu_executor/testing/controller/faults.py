@@ -33,6 +33,8 @@ class Deed(enum.Enum):
     """A page, as of some server on the way."""
     GARBAGE = "garbage"
     """JSON that means nothing."""
+    CUT = "cut"
+    """The right answer, of which the second half is missing."""
     SLOW = "slow"
     """The answer comes, `delay_s` later; so does what it is about."""
 
@@ -40,7 +42,9 @@ class Deed(enum.Enum):
 class Fault(BaseModel):
     """`on`: calls that it hits (empty: all). `handled`: what was asked is done all the same.
 
-    `times`: how often it strikes (None: always); `probability`: of each time.
+    `times`: how often it strikes (None: always); `probability`: of each time. `kills`: a
+    process that gets SIGKILL then: before what was asked is done, or after it where that is
+    `handled`.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -52,6 +56,7 @@ class Fault(BaseModel):
     delay_s: Annotated[float, Field(ge=0, le=3600)] = 1.0
     times: Annotated[int, Field(ge=1)] | None = None
     probability: Annotated[float, Field(gt=0, le=1)] = 1.0
+    kills: Annotated[int, Field(gt=1)] | None = None
 
 
 class Faults:

@@ -13,11 +13,14 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
 from qpu_executor.testing.controller.ledger import ExecutionLedger
+
+if TYPE_CHECKING:
+    from qpu_executor.testing.controller.kept_jobs import KeptJobs
 
 
 class Behaviour(BaseModel):
@@ -72,13 +75,17 @@ class MachineJob:
 
 
 class JobBook(ABC):
-    """`specs`: the device, as it is published. A machine opens, closes and runs jobs."""
+    """`specs`: the device, as it is published. A machine opens, closes and runs jobs.
 
-    def __init__(self, ledger: ExecutionLedger) -> None:
+    `kept`: where jobs outlive the process (None: they don't).
+    """
+
+    def __init__(self, ledger: ExecutionLedger, kept: KeptJobs | None = None) -> None:
         self.behaviour = Behaviour()
         self.specs: dict[str, Any] = {}
         self.ledger = ledger
         self.jobs: dict[int, MachineJob] = {}
+        self._kept = kept
         self._next = 0
         self._work: set[asyncio.Task[None]] = set()
 
@@ -111,6 +118,18 @@ class JobBook(ABC):
             job.cancelled.set()
         self.jobs.clear()
         self._next = 0
+        if self._kept is not None:
+            self._kept.forget()
+        self.ledger.forgot()
+
+    def recall(self) -> None:
+        """Know the jobs of an earlier process that were kept; one that ran was interrupted."""
+        for job in () if self._kept is None else self._kept.read():
+            self.jobs[job.uid] = job
+            self._next = job.uid + 1
+            if job.ended is None:
+                job.result = "the controller was started anew"
+                self._end(job, "ERROR", 0)
 
     def create(self, shots: int, sequence: str, context: dict[str, Any]) -> MachineJob:
         """A new job, which cancels the one before it."""
@@ -121,6 +140,7 @@ class JobBook(ABC):
         )
         self._next += 1
         self.jobs[job.uid] = job
+        self._keep(job)
         while len(self.jobs) > self.behaviour.max_jobs_kept:
             del self.jobs[next(iter(self.jobs))]
         task = asyncio.create_task(self._run(job), name=f"job {job.uid}")
@@ -142,11 +162,18 @@ class JobBook(ABC):
         self.ledger.began(job.uid, job.mark, job.shots, job.received_ns)
         job.begun.set()
 
-    def _end(self, job: MachineJob, status: str, taken: int) -> None:
-        self.ledger.ended(job.uid, job.mark, taken, status)
+    def _end(
+        self, job: MachineJob, status: str, taken: int, counts: Mapping[str, int] | None = None
+    ) -> None:
+        self.ledger.ended(job.uid, job.mark, taken, status, counts)
         job.status, job.ended = status, self._now()
         job.begun.set()
         job.over.set()
+        self._keep(job)
+
+    def _keep(self, job: MachineJob) -> None:
+        if self._kept is not None:
+            self._kept.keep(job)
 
     def _now(self) -> float:
         return time.time() + self.behaviour.clock_offset_s

@@ -1,13 +1,15 @@
 """What a stand-in really executed, in its own words: the other side of every test.
 
 One line of JSON per event, in a file where one is named: it outlives the process, and
-knows nothing of what the controller later forgets.
+keeps what the controller forgets, and when it forgot: `began` and `ended` are about jobs,
+`started` (a process, which `remembers` so many jobs) and `forgot` about all jobs before.
 """
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +25,26 @@ class ExecutionLedger:
         """The job's shots are being taken. `received_ns`: monotonic, when it arrived."""
         self._write(event="began", job=job, mark=mark, shots=shots, at_ns=received_ns)
 
-    def ended(self, job: int, mark: str | None, executed: int, status: str) -> None:
-        """The job ended, after so many shots."""
+    def ended(
+        self,
+        job: int,
+        mark: str | None,
+        executed: int,
+        status: str,
+        counts: Mapping[str, int] | None = None,
+    ) -> None:
+        """The job ended, after so many shots. `counts`: what it measured, if it was done."""
         now = time.monotonic_ns()
-        self._write(event="ended", job=job, mark=mark, executed=executed, status=status, at_ns=now)
+        line = {"job": job, "mark": mark, "executed": executed, "status": status, "at_ns": now}
+        self._write(event="ended", **line, counts=dict(counts or {}))
+
+    def started(self, remembers: int) -> None:
+        """A process of the controller begins, and still knows so many jobs."""
+        self._write(event="started", remembers=remembers, at_ns=time.monotonic_ns())
+
+    def forgot(self) -> None:
+        """The controller knows none of the jobs before any more."""
+        self._write(event="forgot", at_ns=time.monotonic_ns())
 
     def _write(self, **line: Any) -> None:
         self.lines.append(line)

@@ -16,14 +16,21 @@ from qpu_executor.programs.program import PULSER, Program
 from qpu_executor.qpus.emulating import FinalState
 from qpu_executor.qpus.shot_source import ShotSource
 from qpu_executor.testing.controller.jobs import Behaviour, JobBook, MachineJob, as_result
+from qpu_executor.testing.controller.kept_jobs import KeptJobs
 from qpu_executor.testing.controller.ledger import ExecutionLedger
 
 
 class ControllerMachine(JobBook):
     """`source`: where counts come from."""
 
-    def __init__(self, source: ShotSource, ledger: ExecutionLedger, seed: int = 0) -> None:
-        super().__init__(ledger)
+    def __init__(
+        self,
+        source: ShotSource,
+        ledger: ExecutionLedger,
+        seed: int = 0,
+        kept: KeptJobs | None = None,
+    ) -> None:
+        super().__init__(ledger, kept)
         self._source = source
         self._seed = seed
         self._shots_taken = 0
@@ -32,6 +39,7 @@ class ControllerMachine(JobBook):
         """Start the source of counts, and know the device."""
         await self._source.open()
         self.specs = json.loads(self._source.device_json)
+        self.recall()
 
     async def close(self) -> None:
         """End all jobs, and the source."""
@@ -64,7 +72,7 @@ class ControllerMachine(JobBook):
             if not cut:
                 counts, taken = await drawing, job.shots
                 job.result = as_result(counts, taken, self.behaviour.results)
-                self._end(job, "DONE", taken)
+                self._end(job, "DONE", taken, counts)
                 return
             drawing.cancel()
             taken = min(job.shots, int((time.monotonic() - began_s) / max(how.shot_s, 1e-9)))

@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from aiohttp import web
@@ -132,13 +135,15 @@ class StandInServer:
             fault = self.faults.strike(route)
             if fault is None:
                 return await handler(request)
+            right = await handler(request) if fault.handled else None
+            if fault.kills is not None:
+                _kill(fault.kills)
             if fault.do is Deed.SLOW:
                 # As a server whose caller has hung up: it goes on with what it was asked.
                 await asyncio.sleep(fault.delay_s)
-                return await handler(request)
-            if fault.handled:
-                await handler(request)
-            return await _misdeed(fault, request)
+            if right is None and fault.do in (Deed.SLOW, Deed.CUT):
+                right = await handler(request)
+            return await _misdeed(fault, request, right)
 
         return answer
 
@@ -174,7 +179,15 @@ class StandInServer:
         return web.json_response({})
 
 
-async def _misdeed(fault: Fault, request: web.Request) -> web.StreamResponse:
+def _kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+async def _misdeed(
+    fault: Fault, request: web.Request, right: web.StreamResponse | None
+) -> web.StreamResponse:
+    """`right`: the answer to what was done, if it was."""
     match fault.do:
         case Deed.STATUS:
             return _failed(fault.status, "a fault that was asked for")
@@ -185,7 +198,15 @@ async def _misdeed(fault: Fault, request: web.Request) -> web.StreamResponse:
             return web.json_response({"data": {"uid": "seven", "status": "SLEEPING"}})
         case Deed.HANG:
             await asyncio.sleep(3600)
-        case Deed.DROP | Deed.SLOW:
+        case Deed.SLOW:
+            assert right is not None
+            return right
+        case Deed.CUT:
+            assert isinstance(right, web.Response)
+            body = right.body if isinstance(right.body, bytes) else b""
+            half = body[: len(body) // 2]
+            return web.Response(status=right.status, body=half, content_type="application/json")
+        case Deed.DROP:
             if request.transport is not None:
                 request.transport.abort()
     return web.Response()

@@ -94,7 +94,7 @@ class WholeMachine(JobBook):
         counts = Counter(outcome.counts)
         if outcome.kind is OutcomeKind.FINISHED:
             job.result = as_result(counts, outcome.shots, self.behaviour.results)
-            self._end(job, "DONE", outcome.shots)
+            self._end(job, "DONE", outcome.shots, outcome.counts)
         elif outcome.kind is OutcomeKind.STOPPED:
             if self.behaviour.partial_results:
                 job.result = json.dumps({"counter": dict(counts)})

@@ -1,0 +1,98 @@
+"""The manager is killed with -9 hundreds of times, before a controller that fails in every way.
+
+QPU_FAULT_SEED repeats a plan (it is in each test's name), QPU_FAULT_KILLS says how many kills
+a history has at least. What holds afterwards: `qpu_executor/testing/fault_matrix/checking.py`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import pytest
+
+from qpu_executor.testing.fault_matrix.checking import violations
+from qpu_executor.testing.fault_matrix.commanded import QpuServe
+from qpu_executor.testing.fault_matrix.forked import NurseryProcess
+from qpu_executor.testing.fault_matrix.history import CREATED, History
+from qpu_executor.testing.fault_matrix.site import Place
+from qpu_executor.testing.fault_matrix.weather import WEATHERS, Weather
+
+SEED = int(os.environ.get("QPU_FAULT_SEED", "1"))
+KILLS = int(os.environ.get("QPU_FAULT_KILLS", "8"))
+USERS = (None, 65534) if os.geteuid() == 0 else (None,)
+BY_NAME = {one.name: one for one in WEATHERS}
+
+pytestmark = pytest.mark.timeout(300)
+
+both = ("sqlite", "postgresql")
+
+Place_ = Callable[..., Place]
+
+
+def lived_through(history: History, kills: int) -> None:
+    """Live through it, and find nothing wrong."""
+    weather = history.story.weather
+    try:
+        evidence = history.run(kills)
+    finally:
+        print(history.story)  # noqa: T201 (the seed, and where the kills landed)
+    assert history.story.ended_badly == []
+    assert violations(evidence, weather) == []
+    assert len(evidence.tasks) >= kills
+    assert 2 * history.story.between >= len(history.story.kills)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("engine", both)
+@pytest.mark.parametrize("seed", [SEED], ids=lambda seed: f"seed{seed}")
+@pytest.mark.parametrize("weather", WEATHERS, ids=lambda weather: weather.name)
+def test_every_shot_counts_once_whatever_fails_and_whenever_the_manager_dies(
+    nursery: NurseryProcess, place: Place_, weather: Weather, seed: int
+) -> None:
+    lived_through(History(nursery, place(), weather, seed + hash_of(weather), users=USERS), KILLS)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("engine", both)
+@pytest.mark.parametrize("seed", [SEED], ids=lambda seed: f"seed{seed}")
+@pytest.mark.parametrize("name", ["calm", "posts-dropped", "forgets"])
+def test_where_only_an_operator_says_that_a_chunk_is_lost(
+    nursery: NurseryProcess, place: Place_, name: str, seed: int
+) -> None:
+    lived_through(History(nursery, place(gives_up=False), BY_NAME[name], seed, users=USERS), KILLS)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("engine", both)
+@pytest.mark.parametrize("seed", [SEED], ids=lambda seed: f"seed{seed}")
+def test_the_same_with_the_command_itself(
+    nursery: NurseryProcess, place: Place_, seed: int
+) -> None:
+    here = place()
+    history = History(nursery, here, BY_NAME["calm"], seed, users=USERS, start=QpuServe(here))
+    lived_through(history, 4)
+
+
+@pytest.mark.parametrize("engine", ["sqlite"])
+@pytest.mark.parametrize("name", ["calm", "acknowledgements-lost", "forgets"])
+def test_a_sample(nursery: NurseryProcess, place: Place_, name: str) -> None:
+    lived_through(History(nursery, place(), BY_NAME[name], 1, users=USERS), 6)
+
+
+@pytest.mark.parametrize("engine", ["sqlite"])
+@pytest.mark.parametrize("mutant", ["never-asks", "sends-before-it-saves"])
+def test_a_manager_that_is_wrong_on_purpose_is_found_out(
+    nursery: NurseryProcess, place: Place_, mutant: str
+) -> None:
+    history = History(
+        nursery, place(), BY_NAME["calm"], 3, mutant=mutant, points=(CREATED, "answered")
+    )
+    evidence = history.run(3)
+    found = violations(evidence, BY_NAME["calm"])
+    assert any("though the controller knows it" in one or "still ran" in one for one in found)
+
+
+def hash_of(weather: Weather) -> int:
+    """Another plan for each weather."""
+    return 1000 * WEATHERS.index(weather)
