@@ -23,6 +23,7 @@ from qpu_executor.manager.store.records import (
     ChunkRow,
     CloseSession,
     JournalRow,
+    MarkSession,
     ProgramRow,
     PutWindow,
     SessionRow,
@@ -34,6 +35,7 @@ from qpu_executor.manager.store.records import (
 )
 from qpu_executor.manager.store.sql import SqlStore
 from qpu_executor.manager.store.wishes import Wishes
+from qpu_executor.model.sessions import SlurmJob, TaskFate
 from qpu_executor.model.states import ChunkState, DependencyKind, OnRecalibration, TaskState
 from qpu_executor.model.stopping import StopRule
 from qpu_executor.model.timing import Dependency
@@ -61,6 +63,27 @@ SESSIONS = (
     SessionRow("s-closed", "uid:1001", "chemistry", "loop", "run", None, BEGIN_AT + 2),
 )
 
+
+LEASED = SessionRow(
+    id="s-slurm",
+    owner="uid:1000",
+    account="physics",
+    name="job",
+    kind="slurm",
+    key="slurm/qtest/18/2",
+    opened_at=BEGIN_AT + 3,
+    ends_at=BEGIN_AT + 3000 * MICROSECONDS,
+    job_class="production",
+    uid=1000,
+    slurm=SlurmJob("qtest", 18, 2, array_job_id=17, array_task_id=3),
+    lease_s=60.5,
+    idle_s=600.0,
+    expires_at=BEGIN_AT + 3600 * MICROSECONDS,
+    on_close=TaskFate.CANCEL,
+    on_lost=TaskFate.FINISH,
+    lost_at=BEGIN_AT + 40 * MICROSECONDS,
+)
+"""Open, and lost, since version 0009."""
 
 WISHES = Wishes(
     begin_at=BEGIN_AT + 3600 * MICROSECONDS,
@@ -157,7 +180,13 @@ def changes() -> list[Sequence[Change]]:
         _completed(),
         _running(),
         _failed_and_cancelled(),
-        [CloseSession("s-closed", _second(50)), PutWindow(WINDOW), AddToken(TOKEN)],
+        [
+            CloseSession("s-closed", _second(50)),
+            PutWindow(WINDOW),
+            AddToken(TOKEN),
+            AddSession(LEASED),
+            MarkSession(LEASED.id, LEASED.lost_at),
+        ],
     ]
     return [[*batch, *_journal(n, batch)] for n, batch in enumerate(batches)]
 

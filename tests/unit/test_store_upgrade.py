@@ -70,9 +70,14 @@ def version_of(address: Path | str) -> str:
     return str(version)
 
 
+WITHIN_ONE_STEP = frozenset({"0006", "0007", "0008"})
+"""Nobody ever had a store of these: they came together with 0009."""
+
+
 def test_every_version_of_the_schema_left_a_store_behind() -> None:
     stored = [path.stem for path in FROZEN]
-    assert stored == [f"{n:04}" for n in range(1, int(migrations.HEAD) + 1)]
+    every = [f"{n:04}" for n in range(1, int(migrations.HEAD) + 1)]
+    assert stored == [version for version in every if version not in WITHIN_ONE_STEP]
     assert [version_of(path) for path in FROZEN] == stored
 
 
@@ -196,8 +201,10 @@ async def test_a_manager_can_go_on_with_it(frozen: Frozen) -> None:
     assert {id_: len(chunks) for id_, chunks in snapshot.chunks.items()} == {3: 2, 6: 1}
     assert (snapshot.next_task_id, snapshot.journal_n) == (8, 401)
     assert snapshot.latest_at == second(50)
+    leased = (frozen_store.LEASED,) if frozen.written_by >= "0009" else ()
     assert snapshot.open_sessions == (
         SessionRow("s-open", "uid:1000", "physics", "scan", "run", "scan-1", BEGIN_AT + 1),
+        *leased,
     )
     history = (await store.history([5]))[5]
     assert [(row.state, row.shots_done, row.owner) for row in history] == [

@@ -73,8 +73,8 @@ class TaskRow:
     layout: str | None = None
     wishes: Wishes = NO_WISHES
     stopped_early: str | None = None
-    expired_at: Instant | None = None
     held_because: str = ""
+    expired_at: Instant | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,6 @@ class SessionRow:
     closed_at: Instant | None = None
     ends_at: Instant | None = None
     hints: SessionHints = NO_HINTS
-    job_class: str | None = None
     uid: int | None = None
     slurm: SlurmJob | None = None
     lease_s: float | None = None
@@ -149,6 +148,7 @@ class SessionRow:
     on_lost: TaskFate | None = None
     lost_at: Instant | None = None
     closed_because: str = ""
+    job_class: str | None = None
 
     @property
     def named(self) -> str:

@@ -78,7 +78,6 @@ sessions = Table(
     Column("closed_at", BigInteger),
     Column("ends_at", BigInteger),
     Column("hints", Text, nullable=False),
-    Column("job_class", Text),
     Column("uid", BigInteger),
     Column("slurm", Text, nullable=False),
     Column("lease_s", Float),
@@ -88,6 +87,7 @@ sessions = Table(
     Column("on_lost", Text),
     Column("lost_at", BigInteger),
     Column("closed_because", Text, nullable=False),
+    Column("job_class", Text),
     UniqueConstraint("owner", "key", name="uq_sessions_owner_key"),
 )
 Index("ix_sessions_owner_opened_at", sessions.c.owner, sessions.c.opened_at)
@@ -137,8 +137,8 @@ tasks = Table(
     Column("layout", Text),
     Column("wishes", Text, nullable=False),
     Column("stopped_early", Text),
-    Column("expired_at", BigInteger),
     Column("held_because", Text, nullable=False),
+    Column("expired_at", BigInteger),
     UniqueConstraint("owner", "key", "generation", name="uq_tasks_owner_key_generation"),
 )
 Index("ix_tasks_owner", tasks.c.owner, tasks.c.id)
