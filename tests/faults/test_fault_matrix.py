@@ -25,6 +25,12 @@ BY_NAME = {one.name: one for one in WEATHERS}
 
 pytestmark = pytest.mark.timeout(300)
 
+TWICE_OR_UNSAVED = (
+    "though the controller knows it",
+    "still ran",
+    "the store has never heard of",
+)
+
 both = ("sqlite", "postgresql")
 
 Place_ = Callable[..., Place]
@@ -90,7 +96,7 @@ def test_a_manager_that_is_wrong_on_purpose_is_found_out(
     )
     evidence = history.run(3)
     found = violations(evidence, BY_NAME["calm"])
-    assert any("though the controller knows it" in one or "still ran" in one for one in found)
+    assert any(words in one for one in found for words in TWICE_OR_UNSAVED), found
 
 
 def hash_of(weather: Weather) -> int:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import http.client
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -30,10 +33,12 @@ def asked(controller: ControllerProcess, method: str, path: str, body: Any) -> t
     connection = http.client.HTTPConnection(controller.url.removeprefix("http://"), timeout=10)
     sent = None if body is None else json.dumps(body)
     connection.request(method, f"/api/v1{path}", sent, {"Content-Type": "application/json"})
-    answer = connection.getresponse()
-    found = answer.status, json.loads(answer.read())
-    connection.close()
-    return found
+    try:
+        answer = connection.getresponse()
+        text = answer.read()
+    finally:
+        connection.close()
+    return answer.status, json.loads(text)
 
 
 def fits(recorded: Any, found: Any) -> bool:
@@ -96,3 +101,39 @@ def test_a_control_that_isn_t_understood_changes_nothing(controller: ControllerP
         with pytest.raises(OSError, match=r"HTTP Error 4\d\d"):
             controller.control(what, body)
     assert controller.state()["behaviour"] == before
+
+
+def test_jobs_in_a_file_outlive_the_process_and_what_ran_is_an_error(tmp_path: Path) -> None:
+    controller = ControllerProcess(tmp_path, "--shot-s", "0.005", "--jobs", str(tmp_path / "jobs"))
+    controller.start()
+    sequence = to_program(small_sequence()).content
+    for shots in (1, 2000):
+        job = {"nb_run": shots, "pulser_sequence": sequence, "context": {"pasqman_job_id": "m"}}
+        assert asked(controller, "POST", "/jobs", job)[0] == 200
+        while asked(controller, "GET", "/jobs/0", None)[1]["data"]["status"] != "DONE":
+            pass
+    controller.kill()
+    controller.start()
+    states = [asked(controller, "GET", f"/jobs/{n}", None)[1]["data"]["status"] for n in (0, 1)]
+    assert states == ["DONE", "ERROR"]
+    assert asked(controller, "POST", "/jobs", job)[1]["data"]["uid"] == 2
+    controller.close()
+
+
+def test_half_an_answer_is_no_json_and_the_job_is_there(controller: ControllerProcess) -> None:
+    controller.control("faults", [{"do": "cut", "on": ["create"], "times": 1}])
+    job = {"nb_run": 1, "pulser_sequence": to_program(small_sequence()).content, "context": {}}
+    with pytest.raises(json.JSONDecodeError):
+        asked(controller, "POST", "/jobs", job)
+    assert asked(controller, "GET", "/jobs/0", None)[0] == 200
+
+
+def test_it_kills_whom_it_is_told_to_once_the_job_is_made(controller: ControllerProcess) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as victim:
+        fault = {"do": "drop", "on": ["create"], "handled": True, "kills": victim.pid}
+        controller.control("faults", [fault])
+        job = {"nb_run": 1, "pulser_sequence": to_program(small_sequence()).content, "context": {}}
+        with pytest.raises(http.client.RemoteDisconnected):
+            asked(controller, "POST", "/jobs", job)
+        assert victim.wait(10) == -signal.SIGKILL
+    assert asked(controller, "GET", "/jobs/0", None)[0] == 200

@@ -19,6 +19,7 @@ from starlette.responses import Response
 
 from qpu_executor.errors import ManagerBusy, NotAuthenticated, QpuExecutorError, RequestRefused
 from qpu_executor.manager.api import problems
+from qpu_executor.manager.api.half_characters import refuse_half_characters
 from qpu_executor.manager.api.load import Load
 from qpu_executor.manager.api.openapi import EVENTS
 from qpu_executor.manager.auth.authentication import Authentication
@@ -100,6 +101,7 @@ class Gate:
                 await self._too_large(headers, scope, receive, send)
                 return
             under_way.callback(self._load.forget_body, len(body))
+            refuse_half_characters(body)
             if not urgent:
                 await self._load.turns.take(name)
                 under_way.callback(self._load.turns.give_back, name)

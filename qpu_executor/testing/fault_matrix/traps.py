@@ -10,6 +10,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,7 +166,11 @@ def _sends_before_it_saves() -> None:
     """The device hears of a chunk before the store does."""
     from qpu_executor.manager.service.loop import DecisionLoop
 
-    save = DecisionLoop._save
+    save, accepted, arrived = DecisionLoop._save, SentRecord.accepted, asyncio.Event()
+
+    def noted(self: SentRecord, *arguments: Any) -> None:
+        accepted(self, *arguments)
+        arrived.set()
 
     async def late(self: DecisionLoop, ledger: Any) -> None:
         sending = any(map(_sends, ledger.changes))
@@ -176,10 +181,13 @@ def _sends_before_it_saves() -> None:
         for command in ledger.device_commands:
             await self._perform(command)
         ledger.device_commands.clear()
-        await asyncio.sleep(0.2)
+        arrived.clear()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(arrived.wait(), 1.0)
         await save(self, ledger)
 
     DecisionLoop._save = late  # type: ignore[method-assign]
+    SentRecord.accepted = noted  # type: ignore[assignment, method-assign]
 
 
 MUTANTS: dict[str, Callable[[], None]] = {
