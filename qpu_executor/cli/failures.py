@@ -21,7 +21,9 @@ def exit_code(error: BaseException) -> int:
             return INTERRUPTED
         case errors.ManagerUnreachable() | errors.ManagerBusy():
             return UNREACHABLE
-        case errors.TaskCancelled():
+        # What ails a store may pass (a database that isn't up yet, another manager that has
+        # it): whoever supervises the process starts it again, unlike for a wrong file.
+        case errors.TaskCancelled() | errors.StoreError():
             return FAILED
         case errors.CallerError() | errors.OperatorError():
             return USAGE

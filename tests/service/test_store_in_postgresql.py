@@ -54,7 +54,7 @@ def test_results_outlive_a_restart_and_a_second_manager_is_told_who_has_the_stor
         second = make_manager(site=text)
         second._site.write_text(text.format(listen=f'["unix://{second.directory}/m.sock"]'))
         refused = qpu("serve", "--site", str(second._site))
-        assert refused.returncode == 2
+        assert refused.returncode == 1
         assert "the store is in use by process" in refused.stderr
         looked = qpu("doctor", "--site", str(second._site))
         assert "holds a store, in use by process" in looked.stdout
