@@ -26,8 +26,8 @@ from qpu_executor.manager.auth.caller import Caller
 from qpu_executor.manager.service.admission import Admission
 from qpu_executor.manager.service.fleet import Fleet, Qpu
 from qpu_executor.manager.service.manager import Manager
+from qpu_executor.manager.service.new_session import NewSession
 from qpu_executor.manager.service.orders import Accepted, NewTask
-from qpu_executor.manager.service.sessions import NewSession
 from qpu_executor.manager.service.site_policy import SitePolicy
 from qpu_executor.manager.store.records import ChunkRow
 from qpu_executor.manager.store.sql import SqlStore

@@ -17,9 +17,9 @@ from qpu_executor.manager.service.clock import SystemClock
 from qpu_executor.manager.service.fleet import Fleet, Qpu
 from qpu_executor.manager.service.keeping_warm import KeepWarm
 from qpu_executor.manager.service.manager import Manager
+from qpu_executor.manager.service.new_session import NewSession
 from qpu_executor.manager.service.operations import Operations
 from qpu_executor.manager.service.orders import Accepted, NewTask
-from qpu_executor.manager.service.sessions import NewSession
 from qpu_executor.manager.service.site_policy import SitePolicy
 from qpu_executor.manager.service.site_rules import SiteRules
 from qpu_executor.manager.store.records import SessionRow, TaskRow

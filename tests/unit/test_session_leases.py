@@ -12,8 +12,8 @@ import pytest
 from qpu_executor.cli.server_parts import build_site_policy
 from qpu_executor.errors import KeyConflict, RequestRefused
 from qpu_executor.manager.auth.caller import Caller, Role
+from qpu_executor.manager.service.new_session import NewSession
 from qpu_executor.manager.service.orders import NewTask
-from qpu_executor.manager.service.sessions import NewSession
 from qpu_executor.manager.store.records import SessionRow, TaskRow
 from qpu_executor.model.sessions import SlurmJob, TaskFate
 from qpu_executor.model.states import TaskState

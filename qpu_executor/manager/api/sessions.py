@@ -13,8 +13,8 @@ from qpu_executor.manager.api.parameters import SessionId
 from qpu_executor.manager.api.views import moment, optional_instant, optional_moment
 from qpu_executor.manager.auth.caller import Caller, Role
 from qpu_executor.manager.service.keeping_warm import KeepWarm
+from qpu_executor.manager.service.new_session import NewSession
 from qpu_executor.manager.service.operations import Operations
-from qpu_executor.manager.service.sessions import NewSession
 from qpu_executor.manager.store.records import SessionRow, SessionTotals
 from qpu_executor.model.sessions import SessionHints, SlurmJob
 from qpu_executor.scheduling.warm_hold import WarmHold

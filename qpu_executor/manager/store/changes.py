@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from sqlalchemy.sql.dml import Update, UpdateBase
 
 from qpu_executor.errors import StoreError
-from qpu_executor.manager.store import queries, rows
+from qpu_executor.manager.store import pruning_queries, queries, rows
 from qpu_executor.manager.store.prepared import Prepared
 from qpu_executor.manager.store.records import (
     NO_PROGRAM,
@@ -168,15 +168,18 @@ class Pruned:
         if self.tasks:
             nothing = ProgramRow(NO_PROGRAM, "expired", "")
             _add_programs(connection, run, {NO_PROGRAM: nothing})
-            run(queries.drop_chunks, [{"of_task": one.task_id} for one in self.tasks])
+            run(pruning_queries.drop_chunks, [{"of_task": one.task_id} for one in self.tasks])
             expire = [{"of_task": one.task_id, "at": one.at} for one in self.tasks]
-            _update(run, queries.expire_tasks, expire, lambda of: f"task {of['of_task']}")
+            _update(run, pruning_queries.expire_tasks, expire, lambda of: f"task {of['of_task']}")
             hashes = {one.program_hash for one in self.tasks} - {NO_PROGRAM}
-            run(queries.drop_programs, [{"of_hash": one} for one in sorted(hashes)])
+            run(pruning_queries.drop_programs, [{"of_hash": one} for one in sorted(hashes)])
         if self.sessions:
-            run(queries.drop_sessions, [{"of_session": one.session_id} for one in self.sessions])
+            run(
+                pruning_queries.drop_sessions,
+                [{"of_session": one.session_id} for one in self.sessions],
+            )
         if self.journal:
-            run(queries.drop_journal, [{"of_n": one.n} for one in self.journal])
+            run(pruning_queries.drop_journal, [{"of_n": one.n} for one in self.journal])
 
 
 def _put_windows(run: Run, windows: dict[tuple[str, str], Values | None]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from qpu_executor.manager.store import queries
+from qpu_executor.manager.store import pruning_queries, queries
 from qpu_executor.manager.store.changes import sliced
 from qpu_executor.manager.store.records import JournalRow, TaskRow
 from qpu_executor.manager.store.rows import JOURNAL, TASK
@@ -27,7 +27,7 @@ class Prunable:
 
 def expirable(connection: Connection, before: Instant, after_id: int, limit: int) -> list[TaskRow]:
     """Tasks that ended before an instant and haven't expired, of no open session, by id."""
-    found = connection.execute(queries.expirable(before, after_id, limit))
+    found = connection.execute(pruning_queries.expirable(before, after_id, limit))
     return [TASK.record(row) for row in found]
 
 
@@ -39,11 +39,11 @@ def old_journal(connection: Connection, which: Prunable, after: int, limit: int)
         return found
     if which.journal is not None:
         upto = _first_at(connection, which.journal, newest.n)
-        page = queries.old_journal(which.journal, after, upto, limit)
+        page = pruning_queries.old_journal(which.journal, after, upto, limit)
         found += connection.scalars(page)
     if which.audit is not None:
         upto = _first_at(connection, which.audit, newest.n)
-        found += connection.scalars(queries.old_audit(after, upto, limit))
+        found += connection.scalars(pruning_queries.old_audit(after, upto, limit))
     return sorted(found)[:limit]
 
 
@@ -51,20 +51,22 @@ def journal_rows(connection: Connection, numbers: Collection[int]) -> list[Journ
     """Journal rows by number, in order."""
     found: list[JournalRow] = []
     for some in sliced(sorted(numbers)):
-        found += [JOURNAL.record(row) for row in connection.execute(queries.journal_of(some))]
+        found += [
+            JOURNAL.record(row) for row in connection.execute(pruning_queries.journal_of(some))
+        ]
     return found
 
 
 def old_sessions(connection: Connection, before: Instant, limit: int) -> list[str]:
     """Ids of sessions that were closed before an instant and have no task left."""
-    return list(connection.scalars(queries.old_sessions(before, limit)))
+    return list(connection.scalars(pruning_queries.old_sessions(before, limit)))
 
 
 def counts(connection: Connection, which: Prunable) -> tuple[int, int]:
     """How many tasks and journal rows could be pruned now."""
     tasks = 0
     if which.results is not None:
-        tasks = connection.scalar(queries.count_expirable(which.results)) or 0
+        tasks = connection.scalar(pruning_queries.count_expirable(which.results)) or 0
     rows, after = 0, 0
     while page := old_journal(connection, which, after, 10_000):
         rows, after = rows + len(page), page[-1]
@@ -79,7 +81,7 @@ def _first_at(connection: Connection, at: Instant, newest: int) -> int:
     low, high = 0, newest
     while low < high:
         middle = (low + high) // 2
-        row = connection.execute(queries.next_journal(middle)).first()
+        row = connection.execute(pruning_queries.next_journal(middle)).first()
         if row is None or row.at >= at:
             high = middle
         else:

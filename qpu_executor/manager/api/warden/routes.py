@@ -31,8 +31,8 @@ from qpu_executor.manager.api.warden.shapes import (
 )
 from qpu_executor.manager.api.warden.story import story
 from qpu_executor.manager.auth.caller import Role, caller_of_uid, uid_of_name
+from qpu_executor.manager.service.new_session import NewSession
 from qpu_executor.manager.service.orders import NewTask
-from qpu_executor.manager.service.sessions import NewSession
 from qpu_executor.manager.store.records import SessionRow, TaskRow
 from qpu_executor.model.states import QpuState
 from qpu_executor.model.values import MAX_TASK_ID
