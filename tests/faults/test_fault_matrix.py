@@ -91,12 +91,14 @@ def test_a_sample(nursery: NurseryProcess, place: Place_, name: str) -> None:
 def test_a_manager_that_is_wrong_on_purpose_is_found_out(
     nursery: NurseryProcess, place: Place_, mutant: str
 ) -> None:
-    history = History(
-        nursery, place(), BY_NAME["calm"], 3, mutant=mutant, points=(CREATED, "answered")
-    )
-    evidence = history.run(3)
-    found = violations(evidence, BY_NAME["calm"])
-    assert any(words in one for one in found for words in TWICE_OR_UNSAVED), found
+    found: list[str] = []
+    for seed in range(3, 9):  # where a kill lands is chance: one history may miss the mistake
+        points = (CREATED, "answered")
+        history = History(nursery, place(), BY_NAME["calm"], seed, mutant=mutant, points=points)
+        found += violations(history.run(3), BY_NAME["calm"])
+        if any(words in one for one in found for words in TWICE_OR_UNSAVED):
+            return
+    pytest.fail(f"nobody noticed: {found}")
 
 
 def hash_of(weather: Weather) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from qpu_executor.cli.server_files import check_site_file
+from qpu_executor.cli.server_files import check_site_file, placed
 from qpu_executor.cli.server_parts import build_parts
 from qpu_executor.client.credentials import FILE_VARIABLE, credentials_of
 from qpu_executor.errors import ConfigError, OperatorError
@@ -97,7 +97,13 @@ def test_a_site_file_or_a_file_of_its_qpus_that_others_can_write_is_refused(
 def test_a_site_file_is_looked_at_again_when_it_is_read_again(tmp_path: Path) -> None:
     ca = a_file(tmp_path / "ca.pem", "", 0o644)
     site = a_file(tmp_path / "site.yaml", CONTROLLED.format(ca=ca), 0o644)
-    parts = build_parts(read_site(site), embedded=False, site_file=site)
+    settings = read_site(site)
+    settings = settings.model_copy(
+        update={
+            "manager": settings.manager.model_copy(update={"store": placed(settings.manager.store)})
+        }
+    )
+    parts = build_parts(settings, embedded=False, site_file=site)
     read_again = parts.manager.read_policy
     assert read_again is not None
     assert read_again().default_class == "d"
