@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -253,6 +253,24 @@ async def test_store_locked_meanwhile_outcome_survives_and_submissions_are_refus
         take(qpu, await qpu.next_order())
         done = await one.until(task.id, TaskState.COMPLETED)
         assert done.shots_done == 200
+
+
+async def test_who_waits_for_a_locked_store_is_told_so_and_finds_the_task_by_its_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qpu_executor.manager.service.manager.ANSWER_WITHIN_S", 0.1)
+    path = tmp_path / "s.sqlite"
+    async with bench(path, scripted()) as one:
+        with closing(sqlite3.connect(path, isolation_level=None)) as locker:
+            locker.execute("BEGIN EXCLUSIVE")
+            with pytest.raises(ManagerBusy, match="can't save this") as told:
+                await one.submit(10, key="once")
+            assert "same Idempotency-Key" in (told.value.next_step or "")
+            locker.execute("ROLLBACK")
+        while one.manager.loop.trouble is not None:
+            await one.manager.broadcast.wait_beyond(one.manager.broadcast.serial, 0.05)
+        assert (await one.submit(10, key="once")).id == 1
+        assert len(one.manager.live) == 1
 
 
 async def test_restarted_manager_asks_about_the_chunk_and_takes_its_answer(tmp_path: Path) -> None:

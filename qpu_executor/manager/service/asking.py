@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from qpu_executor.manager.service.ledger import Ledger
-from qpu_executor.manager.service.loop import DecisionLoop
+from qpu_executor.manager.service.loop import ANSWER_WITHIN_S, DecisionLoop
 from qpu_executor.manager.store.records import AskTask
 from qpu_executor.model.events import TaskCancelAsked, TaskHoldAsked, TaskReleaseAsked
 from qpu_executor.model.values import Instant
@@ -41,4 +41,4 @@ async def ask_of_tasks(
             ledger.remember(AskTask(task_id, **remembered))
             loop.decide(event_of(task_id), None, ledger, now)
 
-    await loop.run(change)
+    await loop.run(change, within_s=ANSWER_WITHIN_S)

@@ -45,6 +45,9 @@ chunk that ends sooner costs one commit instead of two, and its end doesn't wait
 Longer ones, between which a QPU would wait, have it saved while they run. Where a device
 doesn't say when a chunk began, the moment on record may be late by as much."""
 
+ANSWER_WITHIN_S = 10.0
+"""So long (real seconds) a caller waits for a store that is in trouble, before it is told so."""
+
 Answered = TypeVar("Answered")
 
 OwnerKey = tuple[str, str]
@@ -144,8 +147,14 @@ class DecisionLoop:
         work: Callable[[Ledger, Instant], Answered],
         keys: tuple[OwnerKey, ...] = (),
         ids: tuple[int, ...] = (),
+        *,
+        within_s: float | None = None,
     ) -> Answered:
-        """Do `work` in the next turn; return its answer once that is durable."""
+        """Do `work` in the next turn; return its answer once that is durable.
+
+        Raises ManagerBusy after `within_s` (None: never) where the store is in trouble; it
+        may be done all the same, once the store is well again.
+        """
         if self.failure is not None:
             raise self.failure
         future: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
@@ -159,7 +168,24 @@ class DecisionLoop:
                 future.set_exception(error)
 
         self._inbox.post(_Item(do, keys, ids, fail))
-        return await future
+        if within_s is None:
+            return await future
+        giving_up = asyncio.get_running_loop().call_later(within_s, self._give_up_on, future)
+        try:
+            return await future
+        finally:
+            giving_up.cancel()
+
+    def _give_up_on(self, future: asyncio.Future[Answered]) -> None:
+        """Answer a caller whose turn can't be saved; one whose turn is on its way waits on."""
+        if self.trouble is not None and not future.done():
+            future.set_exception(
+                ManagerBusy(
+                    f"the manager can't save this at the moment: {self.trouble.message}",
+                    retry_after_s=2.0,
+                    next_step="it may be saved yet: ask again with the same Idempotency-Key",
+                )
+            )
 
     def decide(
         self, event: Event, outcome: ChunkOutcome | None, ledger: Ledger, now: Instant

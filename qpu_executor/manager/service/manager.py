@@ -22,7 +22,7 @@ from qpu_executor.manager.service.fleet import Fleet
 from qpu_executor.manager.service.judging import Judge
 from qpu_executor.manager.service.keeping_warm import WarmHolds
 from qpu_executor.manager.service.ledger import DeviceCommand, Ledger
-from qpu_executor.manager.service.loop import DecisionLoop
+from qpu_executor.manager.service.loop import ANSWER_WITHIN_S, DecisionLoop
 from qpu_executor.manager.service.orders import Accepted, Admitted, Answer, NewTask
 from qpu_executor.manager.service.program_shelf import ProgramShelf
 from qpu_executor.manager.service.recovery import Restored, restore
@@ -246,7 +246,7 @@ class Manager:
                 for one in admitted
             ]
 
-        return await self.loop.run(save, keys, ids)
+        return await self.loop.run(save, keys, ids, within_s=ANSWER_WITHIN_S)
 
     async def ask(self, action: str, ids: Sequence[int], caller: Caller) -> list[TaskRow]:
         """Cancel, hold or release tasks of the caller; returns their rows afterwards.
