@@ -22,13 +22,16 @@ from qpu_executor.errors import ConfigError
 from qpu_executor.nearest import did_you_mean
 
 if TYPE_CHECKING:
+    from qpu_executor.manager.store.records import JournalRow
+    from qpu_executor.model.values import ChunkId
     from qpu_executor.settings import SiteSettings
     from qpu_executor.simulation.recording import Recording
 
 
 def replay(
     store: Annotated[
-        Path, typer.Argument(help="A manager's store (SQLite), a copy of it, or an export.")
+        str,
+        typer.Argument(help="A manager's store: its file, a copy, postgresql://…, or an export."),
     ],
     site: Annotated[Path, typer.Option(help="The site file that is rehearsed.")],
     policy: PolicyOption = None,
@@ -52,8 +55,9 @@ def replay(
     # A journal tells tasks and sessions, not the jobs to which a QPU could be given for life.
     baselines = {name: one for name, one in BASELINES.items() if one is not EXCLUSIVE}
     chosen = policies(settings, policy, baselines)
-    title = f"Replay of {store.name}"
-    scenario = Scenario(store.stem, title, WorkloadModel(), rehearsed, recording=recording)
+    name = Path(store).name
+    title = f"Replay of {name}"
+    scenario = Scenario(Path(store).stem, title, WorkloadModel(), rehearsed, recording=recording)
     setting = Setting((scenario,), chosen)
     results = rehearse(setting, title, range(1), processes, with_spans=page is not None)
     show(results, chosen[-1].name, page, as_json=as_json)
@@ -75,22 +79,41 @@ def _say_missing(dropped: Sequence[Mapping[str, Any]]) -> None:
         )
 
 
-def _recording(store: Path, settings: SiteSettings) -> Recording:
+def _written(store: str, settings: SiteSettings) -> tuple[Iterator[JournalRow], dict[ChunkId, str]]:
+    """The journal, and where each chunk went, of a store or an export. Raises StoreError.
+
+    The password of a database is where the site file says that it is.
+    """
+    from qpu_executor.manager.store import database_journal, export_file, journal_file
+    from qpu_executor.manager.store.address import POSTGRESQL
+
+    if store.startswith(POSTGRESQL):
+        of_site = settings.manager.store
+        password = None if of_site is None else of_site.password_file
+        return (
+            database_journal.read_journal(store, password),
+            database_journal.read_chunk_qpus(store, password),
+        )
+    path = Path(store)
+    files = export_file if export_file.is_export(path) else journal_file
+    return files.read_journal(path), files.read_chunk_qpus(path)
+
+
+def _recording(store: str, settings: SiteSettings) -> Recording:
     """Raises ConfigError where there is nothing to play, or a class that the site doesn't have."""
-    from qpu_executor.manager.store import export_file, journal_file
     from qpu_executor.simulation.recording import JournalEntry
     from qpu_executor.simulation.recording_reader import read_recording
 
-    files = export_file if export_file.is_export(store) else journal_file
+    journal, qpus = _written(store, settings)
     dropped: list[Mapping[str, Any]] = []
 
     def entries() -> Iterator[JournalEntry]:
-        for row in files.read_journal(store):
+        for row in journal:
             if row.kind == "Pruned":
                 dropped.append(row.data)
             yield JournalEntry(row.at, row.kind, row.task_id, row.state, row.data)
 
-    recording = read_recording(entries(), files.read_chunk_qpus(store))
+    recording = read_recording(entries(), qpus)
     _say_missing(dropped)
     if not recording.tasks:
         raise ConfigError(f"{store}: no task was ever submitted to this store")

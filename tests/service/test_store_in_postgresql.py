@@ -42,6 +42,25 @@ def qpu(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_its_journal_is_rehearsed_while_the_manager_runs(
+    make_manager: Any, postgres: Postgres
+) -> None:
+    url = postgres.new_database()
+    text = site(f"{{{{url: '{url}', directory: files}}}}")
+    served = make_manager(site=text)
+    served.start()
+    with served.connect() as client:
+        for seed in range(3):
+            client.submit(to_program(small_sequence()), 20, seed=seed).result(timeout=120)
+        replayed = qpu("replay", url, "--site", str(served._site), "--policy", "fifo")
+    assert replayed.returncode == 0, replayed.stderr
+    assert "Replay of" in replayed.stdout
+    assert "fifo" in replayed.stdout
+    nobody = qpu("replay", url + "_", "--site", str(served._site))
+    assert nobody.returncode != 0
+    assert "Traceback" not in nobody.stderr
+
+
 def test_results_outlive_a_restart_and_a_second_manager_is_told_who_has_the_store(
     make_manager: Any, postgres: Postgres
 ) -> None:
