@@ -93,9 +93,9 @@ def test_a_broken_export_says_where(tmp_path: Path, capsys: pytest.CaptureFixtur
     export.write_text('{"record": "journal", "row": {}}\n')
     site = Path(__file__).parents[2] / "configs" / "site.yaml"
     code, _, err = run(capsys, "replay", str(export), "--site", str(site))
-    assert code == 2
+    assert code == 1
     assert "can't be understood" in err
     export.write_text('{"record": "task", "chunks": []}\n{"rec')
     code, _, err = run(capsys, "replay", str(export), "--site", str(site))
-    assert code == 2
+    assert code == 1
     assert "line 2" in err
