@@ -76,7 +76,8 @@ class Player:
             self._answers.setdefault((note["method"], path), []).append((note["status"], answer))
             for result in answer.get("results", ()):
                 self._results[result["task"]["id"]] = result
-            for task in answer.get("tasks", ()):
+            tasks = answer.get("tasks", ())  # of a session: how many
+            for task in tasks if isinstance(tasks, list) else ():
                 self._tasks[task["id"]] = task
         self._thread = LoopThread("player")
         self._over = asyncio.Event()
