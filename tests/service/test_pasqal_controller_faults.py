@@ -361,6 +361,7 @@ async def test_a_mistake_of_ours_while_following_leaves_nobody_waiting(
 async def test_nobody_listens_nothing_was_sent(rig: Rig, order: Order) -> None:
     qpu = await rig.qpu()
     await rig.server.close()
+    await qpu.health()  # a kept connection may break only now, in the middle of a request
     with pytest.raises(DeviceError, match="can't be reached"):
         await qpu.start(order())
     health = await qpu.health()
