@@ -17,6 +17,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from qpu_executor.cancellation import only_own_cancellation
 from qpu_executor.errors import ConfigError, OperatorError, PluginRefused, QpuExecutorError
 from qpu_executor.farm.carrying import carry
 from qpu_executor.farm.config import DaskEngine, FarmConfig, ParslEngine
@@ -58,8 +59,9 @@ class _Engine(ABC):
         clock = asyncio.timeout(timeout_s)
         try:
             async with clock:
-                found: R = await self._call(function, *args)
-                return found
+                with only_own_cancellation():
+                    found: R = await self._call(function, *args)
+                    return found
         except QpuExecutorError:
             raise
         except Exception as error:

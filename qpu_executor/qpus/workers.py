@@ -20,14 +20,21 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
+from qpu_executor.cancellation import CancelledElsewhereError, only_own_cancellation
 from qpu_executor.errors import QpuExecutorError
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_CLOSED = "the worker processes are closed"
+
 
 class WorkerDiedError(Exception):
     """The worker process ended in the middle of a call."""
+
+
+class WorkersClosedError(WorkerDiedError):
+    """The pool was closed before the call, or under it: no fault of what was called."""
 
 
 class WorkerTimeoutError(Exception):
@@ -88,14 +95,15 @@ class WorkerPool:
     ) -> R:
         """`function(*args, **kwargs)` in a worker. Cancelling kills the worker.
 
-        Raises WorkerDiedError, WorkerTimeoutError, or what the function raised.
+        Raises WorkerDiedError, WorkersClosedError, WorkerTimeoutError, or what the
+        function raised.
         """
         try:
             return await self._attempt(function, timeout_s, *args, **kwargs)
         except BrokenProcessPool:
             # An idle worker was killed from outside, which ends the whole pool.
             if self._pool is None:
-                raise WorkerDiedError("the worker processes are closed") from None
+                raise WorkersClosedError(_CLOSED) from None
         await self._replace_pool()
         try:
             return await self._attempt(function, timeout_s, *args, **kwargs)
@@ -106,14 +114,17 @@ class WorkerPool:
         self, function: Callable[P, R], timeout_s: float | None, *args: P.args, **kwargs: P.kwargs
     ) -> R:
         if self._pool is None:
-            raise WorkerDiedError("the worker processes are closed")
+            raise WorkersClosedError(_CLOSED)
         try:
             future = self._pool.schedule(function, args=args, kwargs=kwargs, timeout=timeout_s)
         except RuntimeError as error:
             raise BrokenProcessPool(str(error)) from None
         self._running.add(future)
         try:
-            return await asyncio.wrap_future(future)
+            with only_own_cancellation():
+                return await asyncio.wrap_future(future)
+        except CancelledElsewhereError:
+            raise WorkersClosedError(_CLOSED) from None  # `close` has done that
         except QpuExecutorError as error:
             # Without the worker's trace, which is no news to whom the error is for.
             raise copy.copy(error) from None

@@ -15,6 +15,8 @@ from qpu_executor.model.events import (
     ChunkFinished,
     ChunkLost,
     ChunkStarted,
+    ChunkStopped,
+    ChunkUnanswered,
     QpuReported,
 )
 from qpu_executor.model.states import QpuState
@@ -26,6 +28,7 @@ from qpu_executor.testing.virtual_clock import VirtualClock
 
 CHUNK = ChunkId(1, 0)
 ORDER = ChunkOrder(CHUNK, Program("fake", "x"), 0, 4, 7)
+ELSEWHERE = "CancelledElsewhereError('what it waited for was cancelled')"
 CLOSED = Health(QpuState.DOWN, "an inspection")
 
 
@@ -52,6 +55,67 @@ async def bench():
     yield made
     await made.dispatcher.close()
     await made.fleet.close()
+
+
+async def cancelled(*_):
+    """As of an adapter whose own future was cancelled under it."""
+    future = asyncio.get_running_loop().create_future()
+    future.cancel()
+    await future
+
+
+async def test_a_start_that_is_cancelled_by_the_adapter_itself_is_not_forgotten(bench):
+    bench.qpu.start = cancelled
+    bench.dispatcher.start("q", ORDER)
+    assert await bench.next(1) == [ChunkUnanswered(CHUNK, f"the adapter failed: {ELSEWHERE}")]
+
+
+async def test_an_adapter_that_breaks_its_contract_is_looked_at_again(bench):
+    well = bench.qpu.health
+    bench.qpu.health = cancelled
+    bench.dispatcher.watch_health()
+    await bench.clock.advance(5)
+    assert await bench.next(1) == [
+        QpuReported("q", QpuState.DOWN, f"its adapter failed: {ELSEWHERE}")
+    ]
+
+    async def wrong():
+        raise ZeroDivisionError
+
+    bench.qpu.health = wrong
+    await bench.clock.advance(5)
+    assert await bench.next(1) == [
+        QpuReported("q", QpuState.DOWN, "its adapter failed: ZeroDivisionError()")
+    ]
+    bench.qpu.health, bench.qpu.describe = well, wrong
+    await bench.clock.advance(5)
+    assert await bench.next(1) == [QpuReported("q", QpuState.UP)]
+    bench.qpu.state = CLOSED
+    await bench.clock.advance(5)
+    assert await bench.next(1) == [QpuReported("q", QpuState.DOWN, "an inspection")]
+
+
+async def test_a_calibration_on_which_an_adapter_breaks_has_not_worked(bench):
+    async def wrong():
+        raise ZeroDivisionError
+
+    bench.qpu.calibrate = wrong
+    bench.dispatcher.calibrate("q")
+    assert await bench.next(1) == [CalibrationEnded("q", worked=False)]
+
+
+async def test_a_stop_that_nobody_heard_is_told_again_once_the_chunk_is_found(bench):
+    bench.dispatcher.start("q", ORDER)
+    assert await bench.next(1) == [ChunkStarted(CHUNK)]
+    bench.qpu.hang(CHUNK, "away")
+    heard, bench.qpu.stop = bench.qpu.stop, cancelled
+    assert await bench.next(2) == [ChunkUnanswered(CHUNK, "away")] * 2  # at its end, and asked
+    bench.dispatcher.stop("q", CHUNK)
+    await asyncio.sleep(0)
+    bench.qpu.stop = heard
+    bench.qpu.answer_again(CHUNK)
+    events = await bench.next(2)
+    assert [type(one) for one in events] == [ChunkStarted, ChunkStopped]
 
 
 async def test_a_refusal_of_a_qpu_that_is_up_is_a_fault(bench):

@@ -151,8 +151,8 @@ def test_a_lock_ends_with_its_holder_even_if_that_left_children(tmp_path: Path) 
         "import os, sys, pathlib; from qpu_executor.manager.store.lock import FileLock\n"
         "lock = FileLock(pathlib.Path(sys.argv[1])); assert lock.acquire() is None\n"
         "if os.fork() == 0:\n"
-        "    sys.stdin.read(); os._exit(0)\n"
-        "print('held', flush=True); os._exit(0)\n"
+        "    print('forked', flush=True); sys.stdin.read(); os._exit(0)\n"
+        "os._exit(0)\n"
     )
     with subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", source, str(tmp_path / "lock")],
@@ -161,7 +161,7 @@ def test_a_lock_ends_with_its_holder_even_if_that_left_children(tmp_path: Path) 
         cwd=Path(__file__).parents[2],
     ) as holder:
         assert holder.stdout is not None
-        assert holder.stdout.readline() == b"held\n"
+        assert holder.stdout.readline() == b"forked\n"  # what a fork does to a lock is done
         assert holder.wait() == 0  # its child lives on, until our end of stdin closes
         lock = FileLock(tmp_path / "lock")
         assert lock.acquire() is None

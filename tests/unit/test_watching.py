@@ -16,6 +16,7 @@ from qpu_executor.manager.service.fleet import Fleet, Qpu
 from qpu_executor.model.clock import Clock
 from qpu_executor.model.events import (
     ChunkFinished,
+    ChunkLost,
     ChunkStarted,
     Event,
     QpuRegistered,
@@ -29,6 +30,7 @@ from qpu_executor.testing.fake_qpu import FakeQpu
 from qpu_executor.testing.virtual_clock import VirtualClock
 
 CHUNK = ChunkId(1, 0)
+LATE = ChunkId(1, 1)
 
 
 class Locked(FakeQpu):
@@ -68,13 +70,17 @@ class Locked(FakeQpu):
 class Bench:
     """A QPU that may be locked, and one that is well."""
 
-    def __init__(self, locked: Locked) -> None:
+    def __init__(self, locked: Locked, answer_s: float) -> None:
         self.locked = locked
         self.fleet = Fleet([Qpu("q", "fake", locked), Qpu("good", "fake", FakeQpu("good"))])
         self.clock = VirtualClock()
         self.events: asyncio.Queue[Event] = asyncio.Queue()
         self.dispatcher = Dispatcher(
-            self.fleet, lambda event, outcome: self.events.put_nowait(event), self.clock, 5.0
+            self.fleet,
+            lambda event, outcome: self.events.put_nowait(event),
+            self.clock,
+            5.0,
+            answer_s=answer_s,
         )
 
     @property
@@ -90,8 +96,8 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench_with(locked: Locked) -> AsyncIterator[Bench]:
-    bench = Bench(locked)
+async def bench_with(locked: Locked, answer_s: float = 60.0) -> AsyncIterator[Bench]:
+    bench = Bench(locked, answer_s)
     await bench.fleet.open(bench.clock, Path())
     bench.dispatcher.watch_health()
     yield bench
@@ -156,6 +162,74 @@ async def test_one_whose_limits_have_changed_is_opened_anew_and_planned_with_the
         assert isinstance(joined, QpuRegistered)
         assert (joined.qpu.max_chunk_shots, joined.qpu.state) == (7, QpuState.UP)
         assert bench.locked.attempts == 2
+
+
+async def test_it_is_not_opened_anew_under_a_chunk_that_is_being_handed_over() -> None:
+    locked = Locked("q", locked=False)
+    async with bench_with(locked) as bench:
+        inside, may_go_on = asyncio.Event(), asyncio.Event()
+        hand_over = locked.start
+
+        async def slow(order: ChunkOrder) -> None:
+            inside.set()
+            await may_go_on.wait()
+            await hand_over(order)
+
+        locked.start = slow  # type: ignore[method-assign]
+        bench.dispatcher.start("q", ChunkOrder(CHUNK, Program("fake", "x"), 0, 4, 7))
+        await asyncio.wait_for(inside.wait(), 10)
+        locked.limit = 7
+        await bench.clock.advance(5)
+        await bench.until(QpuReported)
+        bench.dispatcher.start("q", ChunkOrder(LATE, Program("fake", "x"), 4, 50, 7))
+        await bench.clock.advance(0)
+        assert (locked.attempts, locked.is_open) == (1, True)
+        may_go_on.set()
+        await bench.until(ChunkStarted)
+        await bench.until(QpuRegistered)
+        assert locked.attempts == 2
+        lost = await bench.until(ChunkLost)
+        assert lost == ChunkLost(LATE, "QPU q takes at most 7 shots a chunk now", fault=False)
+
+
+async def test_a_hand_over_that_hangs_does_not_keep_it_from_being_opened_anew() -> None:
+    locked = Locked("q", locked=False)
+    async with bench_with(locked, answer_s=0.05) as bench:
+
+        async def hangs(order: ChunkOrder) -> None:
+            await asyncio.Event().wait()
+
+        locked.start = hangs  # type: ignore[method-assign]
+        bench.dispatcher.start("q", ChunkOrder(CHUNK, Program("fake", "x"), 0, 4, 7))
+        locked.limit = 7
+        await bench.clock.advance(5)
+        await bench.until(QpuRegistered)
+        assert locked.attempts == 2
+
+
+@pytest.mark.parametrize("moment", ["open", "close", "health"])
+async def test_an_adapter_that_breaks_its_contract_is_one_qpu_that_is_down(moment: str) -> None:
+    locked = Locked("q", locked=False)
+    async with bench_with(locked) as bench:
+
+        async def wrong(*_: object) -> None:
+            raise ZeroDivisionError
+
+        right = getattr(locked, moment)
+        setattr(locked, moment, wrong)
+        locked.limit = 7
+        if moment == "health":
+            bench.dispatcher.look_now("q")
+        await bench.clock.advance(5)
+        if moment != "close":
+            down = await bench.until(QpuReported)
+            while not (isinstance(down, QpuReported) and "ZeroDivisionError" in down.reason):
+                down = await bench.until(QpuReported)
+        setattr(locked, moment, right)
+        await bench.clock.advance(watching.OPEN_AGAIN_S[1])
+        joined = await bench.until(QpuRegistered)
+        assert isinstance(joined, QpuRegistered)
+        assert joined.qpu.max_chunk_shots == 7
 
 
 @pytest.mark.parametrize("changed", [True, False])

@@ -14,6 +14,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 
+from qpu_executor.cancellation import only_own_cancellation
 from qpu_executor.errors import ManagerUnreachable, ProgramError, QpuExecutorError
 from qpu_executor.manager.service.fleet import Fleet, Qpu
 from qpu_executor.manager.service.watching import Watch
@@ -67,6 +68,7 @@ class Dispatcher:
         self._tasks: set[asyncio.Task[None]] = set()
         self._followed: dict[ChunkId, asyncio.Task[None]] = {}
         self._unanswered: dict[ChunkId, asyncio.Task[None]] = {}
+        self._stop_asked: set[ChunkId] = set()
 
     def watch_health(self) -> None:
         """Report every QPU whose health changes, from now on, and open those that aren't open."""
@@ -100,6 +102,8 @@ class Dispatcher:
         """Ask the QPU to end a chunk early; its outcome arrives the usual way."""
         found = self._fleet.find(qpu)
         if found is not None:
+            if chunk in self._followed:
+                self._stop_asked.add(chunk)
             self._spawn(self._stop(found, chunk), f"stop of chunk {chunk}")
 
     def calibrate(self, qpu: str) -> None:
@@ -139,10 +143,12 @@ class Dispatcher:
     def _left(self, chunk: ChunkId, following: asyncio.Task[None]) -> None:
         if self._followed.get(chunk) is following:
             del self._followed[chunk]
+            self._stop_asked.discard(chunk)
 
     async def _guarded(self, qpu: Qpu, chunk: ChunkId, work: Coroutine[None, None, None]) -> None:
         try:
-            await work
+            with only_own_cancellation():
+                await work
         except Exception as error:
             # An adapter broke its contract. Nobody knows what became of the chunk,
             # so it keeps its slot until an operator decides: never repeat it blindly.
@@ -156,7 +162,15 @@ class Dispatcher:
         if chunk.task_id < self._ask_first_below and await self._known_from_before(qpu, chunk):
             return
         try:
-            await qpu.adapter.start(order)
+            async with qpu.hand_over.passing():
+                most = qpu.capabilities.max_chunk_shots
+                if most is not None and order.shots > most:
+                    # It was planned before the QPU was opened anew, with a smaller limit.
+                    self._answered(qpu, chunk)
+                    reason = f"QPU {qpu.name} takes at most {most} shots a chunk now"
+                    self._post(ChunkLost(chunk, reason, fault=False), None)
+                    return
+                await qpu.adapter.start(order)
         except ProgramError as error:
             self._answered(qpu, chunk)
             self._post(ChunkRefused(chunk, str(error)), None)
@@ -237,6 +251,9 @@ class Dispatcher:
                 self._answered(qpu, chunk)
             if outcome is None:
                 self._post(ChunkStarted(chunk), None)
+                if chunk in self._stop_asked:
+                    # It was told while nobody listened: the adapter was closed, or is a new one.
+                    self._spawn(self._stop(qpu, chunk), f"stop of chunk {chunk}")
                 await self._follow(qpu, chunk)
                 return
             if outcome.kind is not OutcomeKind.UNANSWERED:
@@ -284,9 +301,14 @@ class Dispatcher:
 
     async def _calibrate(self, qpu: Qpu) -> None:
         try:
-            await qpu.adapter.calibrate()
+            with only_own_cancellation():
+                await qpu.adapter.calibrate()
         except QpuExecutorError as error:
             log.warning("QPU %s can't be calibrated: %s", qpu.name, error)
+            self._post(CalibrationEnded(qpu.name, worked=False), None)
+            return
+        except Exception:
+            log.exception("QPU %s: its adapter can't calibrate", qpu.name)
             self._post(CalibrationEnded(qpu.name, worked=False), None)
             return
         await self._watch.look(qpu)

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from qpu_executor.cancellation import only_own_cancellation
 from qpu_executor.errors import DeviceError, OperatorError, QpuExecutorError, RequestRefused
+from qpu_executor.manager.service.hand_over import HandOver
 from qpu_executor.manager.service.qpu_news import reported_state
 from qpu_executor.manager.service.site_rules import SiteRules
 from qpu_executor.model.clock import Clock
@@ -28,6 +30,7 @@ class Qpu:
 
     `rules`: what the site says of it. `overdue`: chunks that it has said nothing about for
     longer than those allow, each with that in words; it is DOWN because of them.
+    `hand_over`: the door for chunks.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Qpu:
     health: Health = field(default_factory=lambda: Health(QpuState.DOWN, "not opened yet"))
     rules: SiteRules = field(default_factory=SiteRules)
     overdue: dict[ChunkId, str] = field(default_factory=dict)
+    hand_over: HandOver = field(default_factory=HandOver)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -130,11 +134,15 @@ class Fleet:
         error: QpuExecutorError | None = None
         try:
             async with asyncio.timeout(self._open_s):
-                await adapter.open(clock, directory)
-                description = await adapter.describe()
-        except (QpuExecutorError, TimeoutError) as failure:
-            why = failure if isinstance(failure, QpuExecutorError) else self._too_slow(qpu)
-            error = await self._shut(qpu, adapter, why)
+                with only_own_cancellation():
+                    await adapter.open(clock, directory)
+                    description = await adapter.describe()
+        except QpuExecutorError as refused:
+            error = await self._shut(qpu, adapter, refused)
+        except TimeoutError:
+            error = await self._shut(qpu, adapter, self._too_slow(qpu))
+        except Exception as failure:
+            error = await self._shut(qpu, adapter, _broken(qpu, failure))
         except asyncio.CancelledError:
             await self._shut(qpu, adapter, self._too_slow(qpu))
             raise
@@ -159,16 +167,22 @@ class Fleet:
     async def _close(self, qpu: Qpu) -> None:
         try:
             async with asyncio.timeout(self._close_s):
-                await qpu.adapter.close()
+                with only_own_cancellation():
+                    await qpu.adapter.close()
         except TimeoutError:
             log.error("QPU %s: its adapter hasn't closed for %g s", qpu.name, self._close_s)
+        except Exception:
+            log.exception("QPU %s: its adapter can't close", qpu.name)
 
     async def _first_health(self, qpu: Qpu) -> Health:
         try:
             async with asyncio.timeout(self._open_s):
-                return await qpu.adapter.health()
+                with only_own_cancellation():
+                    return await qpu.adapter.health()
         except TimeoutError:
             return Health(QpuState.DOWN, f"it hasn't said how it is for {self._open_s:g} s")
+        except Exception as failure:
+            return Health(QpuState.DOWN, _broken(qpu, failure).message)
 
     def _too_slow(self, qpu: Qpu) -> DeviceError:
         return DeviceError(
@@ -207,6 +221,16 @@ class Fleet:
                 next_step="see `qpu info`",
             )
         return qpu
+
+
+def _broken(qpu: Qpu, failure: Exception) -> DeviceError:
+    """An adapter has raised what no adapter may: one QPU is down, the manager isn't."""
+    log.error("QPU %s: its adapter broke its contract", qpu.name, exc_info=failure)
+    return DeviceError(
+        f"its adapter failed: {failure!r}",
+        where=f"QPU {qpu.name}",
+        next_step="tell who wrote the adapter; the trace is in the manager's log",
+    )
 
 
 def _refuse_impossible_plan(qpu: Qpu, plan: CalibrationPlan | None) -> None:

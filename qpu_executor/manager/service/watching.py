@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from qpu_executor.cancellation import only_own_cancellation
 from qpu_executor.errors import QpuExecutorError
 from qpu_executor.manager.service.fleet import Fleet, Qpu
 from qpu_executor.manager.service.qpu_news import health_events, held_down, reported_state
@@ -70,10 +71,15 @@ class Watch:
         """Ask a QPU how it is, and report what has changed."""
         try:
             async with asyncio.timeout(self._answer_s):
-                health = await qpu.adapter.health()
+                with only_own_cancellation():
+                    health = await qpu.adapter.health()
         except TimeoutError:
             silence = f"its adapter hasn't said for {self._answer_s:g} s how it is"
             health = Health(QpuState.DOWN, silence)
+        except Exception as error:
+            # An adapter broke its contract; who stopped looking would never see it well again.
+            log.exception("QPU %s: its adapter can't say how it is", qpu.name)
+            health = Health(QpuState.DOWN, f"its adapter failed: {error!r}")
         self.saw(qpu, health)
 
     def saw(self, qpu: Qpu, health: Health) -> None:
@@ -112,10 +118,16 @@ class Watch:
 
     async def _open_again(self, qpu: Qpu) -> None:
         """Chunks that it has meanwhile are asked about afterwards, as after a restart."""
-        error = await self._fleet.open_again(qpu)
+        async with qpu.hand_over.shut(self._answer_s):
+            before = qpu.health
+            error = await self._fleet.open_again(qpu)
+            self._opened_again(qpu, before, error)
+
+    def _opened_again(self, qpu: Qpu, before: Health, error: QpuExecutorError | None) -> None:
         if error is not None:
             log.warning("QPU %s still can't be opened: %s", qpu.name, error)
-            self.saw(qpu, qpu.health)
+            health, qpu.health = qpu.health, before
+            self.saw(qpu, health)
             return
         log.info("QPU %s is open", qpu.name)
         health = self._said[qpu.name] = qpu.health
@@ -131,9 +143,13 @@ class Watch:
             return
         try:
             async with asyncio.timeout(self._answer_s):
-                found = await qpu.adapter.describe()
+                with only_own_cancellation():
+                    found = await qpu.adapter.describe()
         except (QpuExecutorError, TimeoutError) as error:
             log.warning("QPU %s doesn't describe its device now: %s", qpu.name, error)
+            return
+        except Exception:
+            log.exception("QPU %s: its adapter can't describe its device", qpu.name)
             return
         if found != qpu.description:
             log.warning("the device of QPU %s has changed", qpu.name)

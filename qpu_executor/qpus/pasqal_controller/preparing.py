@@ -11,13 +11,18 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-from qpu_executor.errors import ProgramRefused
+from qpu_executor.errors import DeviceError, ProgramRefused
 from qpu_executor.programs.device_rules import on_device
 from qpu_executor.programs.program import PULSER, Program
 from qpu_executor.programs.pulser_extra import import_pulser, pulser_advice_silenced
 from qpu_executor.qpus.pasqal_controller.messages import shortened
 from qpu_executor.qpus.shared_runs import SharedRuns
-from qpu_executor.qpus.workers import WorkerDiedError, WorkerPool, WorkerTimeoutError
+from qpu_executor.qpus.workers import (
+    WorkerDiedError,
+    WorkerPool,
+    WorkersClosedError,
+    WorkerTimeoutError,
+)
 
 _KEPT_BYTES = 64 << 20
 _MEMORY_BYTES = 4 << 30
@@ -50,7 +55,10 @@ class Preparing:
         await self._pool.close()
 
     async def prepare(self, program: Program, device: str) -> Prepared:
-        """The program on this device (JSON). Raises ProgramRefused or ProgramError."""
+        """The program on this device (JSON).
+
+        Raises ProgramRefused or ProgramError, and DeviceError where it is closed meanwhile.
+        """
         if program.kind != PULSER:
             raise ProgramRefused(
                 f"a Pasqal controller doesn't run programs of kind {program.kind!r}",
@@ -72,6 +80,8 @@ class Preparing:
     async def _rebuilt(self, program: Program, device: str) -> Prepared:
         try:
             return await self._pool.run(_rebuild, _TIMEOUT_S, program, device)
+        except WorkersClosedError:
+            raise DeviceError("the adapter was closed before the program was sent") from None
         except (WorkerDiedError, WorkerTimeoutError, MemoryError) as error:
             raise ProgramRefused(
                 f"the program can't be rebuilt for the device: {str(error) or 'out of memory'}",
