@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from qpu_executor.testing.munged import Munged
+from qpu_executor.testing.ports import free_port
 
 CONFIGURATION = """
 ClusterName=qtest
@@ -221,16 +222,10 @@ class SlurmCluster:
             dir=self.directory,
             munge=self._munged.socket,
             loopback=loopback,
-            ctld=_free_port(),
+            ctld=free_port(),
             nodes="\n".join(
                 f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 "
-                f"Port={_free_port()} CPUs=8 RealMemory=4096"
+                f"Port={free_port()} CPUs=8 RealMemory=4096"
                 for node in NODES
             ),
         )
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])

@@ -128,7 +128,7 @@ def test_a_controller_that_talks_nonsense_or_nothing_is_told_on_the_qpu_and_lose
 def test_a_controller_that_forgets_its_job_is_on_record_and_the_shots_are_taken_again(
     client: Client, controller: ControllerProcess
 ) -> None:
-    controller.control("machine", {"shot_s": 0.05})
+    controller.control("machine", {"shot_s": 0.2})  # its first chunk would take 10 s
     task = client.submit(small_sequence(), SHOTS)
     while not any(line["event"] == "began" for line in controller.ledger):
         time.sleep(0.01)  # until it runs

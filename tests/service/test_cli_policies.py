@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ qpus:
     shot_rate_hz: 5
     setup_s: 2
     windows:
-      - {{name: cryostat, at: "08:00", length_s: 7200}}
+      - {{name: cryostat, at: "@later", length_s: 7200}}
 """
 
 Verb = Callable[..., tuple[int, str, str]]
@@ -41,7 +42,9 @@ Verb = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def manager(make_manager: Callable[..., Any]) -> Any:
-    served = make_manager(site=SITE)
+    # Half a day away from the tests, whenever they run.
+    later = datetime.now(UTC) + timedelta(hours=12)
+    served = make_manager(site=SITE.replace("@later", f"{later:%H:%M}"))
     served.start()
     return served
 

@@ -83,8 +83,8 @@ def test_a_new_job_cancels_the_one_before_and_the_ledger_says_so(
     controller: ControllerProcess,
 ) -> None:
     sequence = to_program(small_sequence()).content
-    for mark in ("first", "second"):
-        job = {"nb_run": 100, "pulser_sequence": sequence, "context": {"pasqman_job_id": mark}}
+    for mark, shots in (("first", 2000), ("second", 20)):  # the first would take 10 s
+        job = {"nb_run": shots, "pulser_sequence": sequence, "context": {"pasqman_job_id": mark}}
         assert asked(controller, "POST", "/jobs", job)[0] == 200
         while asked(controller, "GET", "/jobs/0", None)[1]["data"]["status"] == "PENDING":
             pass

@@ -126,7 +126,7 @@ def test_why_says_how_far_the_rule_is_and_the_queue_goes_on(
     served.start()
     with served.connect() as client:
         never = {"min_shots": 10, "stderr": 1e-9, "observable": {"ZII": 1}}
-        task = client.submit(program, 1000, stop_when=never)
+        task = client.submit(program, 20_000, stop_when=never)
         behind = client.submit(program, 10, priority=-1)
         for event in client.events(after=0):
             if event.task == task.id and event.shots_done:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from qpu_executor.client import Client
+from qpu_executor.client import Client, Task
 from qpu_executor.errors import ProgramRefused, RequestRefused
 from qpu_executor.model.states import ChunkState, QpuState
 from qpu_executor.programs.program import Program
@@ -35,6 +35,10 @@ qpus:
 """
 
 SHOTS = 200
+WARM_UP = 5
+"""Shots of a task before, so that the controller has a job already."""
+SHOT_S, SLOW_SHOT_S = 0.01, 0.1
+"""The slow one makes a chunk of 5 s: time enough to kill somebody meanwhile."""
 EXAMPLE = Path(__file__).parents[2] / "configs" / "controller.yaml"
 
 
@@ -50,7 +54,7 @@ def make_controller(tmp_path: Path) -> Iterator[Callable[[], ControllerProcess]]
     def make() -> ControllerProcess:
         directory = tmp_path / f"c{len(made)}"
         directory.mkdir()
-        made.append(ControllerProcess(directory, "--coins", "--shot-s", "0.01"))
+        made.append(ControllerProcess(directory, "--coins", "--shot-s", str(SHOT_S)))
         made[-1].start()
         return made[-1]
 
@@ -59,14 +63,17 @@ def make_controller(tmp_path: Path) -> Iterator[Callable[[], ControllerProcess]]
         one.close()
 
 
-def wait_for_running_chunk(controller: ControllerProcess, at_least: int) -> None:
-    """Return while job number `at_least`, or a later one, is being executed."""
-    while not (
-        (ledger := controller.ledger)
-        and ledger[-1]["event"] == "began"
-        and ledger[-1]["job"] >= at_least
-    ):
+def submit_and_wait_for_a_running_chunk(
+    client: Client, controller: ControllerProcess, program: Program
+) -> Task:
+    """A task of SHOTS, while its first chunk is being executed: for seconds, the others fast."""
+    assert client.submit(program, WARM_UP).result(timeout=60).shots == WARM_UP
+    controller.control("machine", {"shot_s": SLOW_SHOT_S})
+    task = client.submit(program, SHOTS)
+    while controller.ledger[-1]["event"] != "began":
         time.sleep(0.01)
+    controller.control("machine", {"shot_s": SHOT_S})
+    return task
 
 
 def test_manager_killed_while_a_chunk_runs_every_shot_is_taken_once(
@@ -75,13 +82,13 @@ def test_manager_killed_while_a_chunk_runs_every_shot_is_taken_once(
     undisturbed = make_manager(site=SITE.format(url=make_controller().url))
     undisturbed.start()
     with undisturbed.connect() as client:
+        client.submit(program, WARM_UP).result(timeout=60)
         expected = client.submit(program, SHOTS).result(timeout=60)
     controller = make_controller()
     served = make_manager(site=SITE.format(url=controller.url))
     served.start()
     with served.connect() as client:
-        task = client.submit(program, SHOTS)
-        wait_for_running_chunk(controller, at_least=1)
+        task = submit_and_wait_for_a_running_chunk(client, controller, program)
         served.kill()
         assert controller.ledger[-1]["event"] == "began"
         served.start()
@@ -90,8 +97,9 @@ def test_manager_killed_while_a_chunk_runs_every_shot_is_taken_once(
     assert len(result.chunks) >= 4
     assert {chunk.state for chunk in result.chunks} == {ChunkState.FINISHED}
     by_mark = executed_by_mark(controller.ledger)
-    assert list(by_mark.values()) == [chunk.shots_counted for chunk in result.chunks]
-    assert sum(by_mark.values()) == SHOTS
+    counted = [chunk.shots_counted for chunk in result.chunks]
+    assert list(by_mark.values()) == [WARM_UP, *counted]
+    assert sum(counted) == SHOTS
     assert sum(line["event"] == "began" for line in controller.ledger) == len(by_mark)
 
 
@@ -102,8 +110,7 @@ def test_controller_killed_and_started_anew_the_repeat_is_on_record(
     served = make_manager(site=SITE.format(url=controller.url))
     served.start()
     with served.connect() as client:
-        task = client.submit(program, SHOTS)
-        wait_for_running_chunk(controller, at_least=1)
+        task = submit_and_wait_for_a_running_chunk(client, controller, program)
         controller.kill()
         controller.start()
         result = task.result(timeout=60)
@@ -113,11 +120,9 @@ def test_controller_killed_and_started_anew_the_repeat_is_on_record(
     lost = detail.chunks[states.index(ChunkState.LOST)]
     assert "doesn't know job" in lost.reason or "started anew" in lost.reason
     assert result.shots == SHOTS == sum(result.counts.values())
-    by_mark = executed_by_mark(controller.ledger)
-    assert sum(by_mark.values()) == SHOTS
-    assert list(by_mark.values()) == [
-        chunk.shots_counted for chunk in result.chunks if chunk.shots_counted
-    ]
+    counted = [chunk.shots_counted for chunk in result.chunks if chunk.shots_counted]
+    assert list(executed_by_mark(controller.ledger).values()) == [WARM_UP, *counted]
+    assert sum(counted) == SHOTS
 
 
 def test_the_example_site_runs_on_the_stand_in(
@@ -139,8 +144,7 @@ def test_chunk_that_a_dead_controller_leaves_open_is_settled_by_an_operator(
     served = make_manager(site=site.format(url=controller.url))
     served.start()
     with served.connect() as client:
-        task = client.submit(program, SHOTS)
-        wait_for_running_chunk(controller, at_least=1)
+        task = submit_and_wait_for_a_running_chunk(client, controller, program)
         controller.kill()
         while f"`qpu settle {task.id}`" not in (client.qpus()[0].status_reason or ""):
             time.sleep(0.05)
@@ -156,7 +160,7 @@ def test_chunk_that_a_dead_controller_leaves_open_is_settled_by_an_operator(
     assert settled.state is ChunkState.LOST
     assert "declared lost by" in settled.reason
     assert result.shots == SHOTS == sum(result.counts.values())
-    assert sum(executed_by_mark(controller.ledger).values()) == SHOTS
+    assert sum(executed_by_mark(controller.ledger).values()) == WARM_UP + SHOTS
 
 
 def test_controller_that_was_away_joins_and_a_smaller_limit_is_planned_with(

@@ -33,6 +33,11 @@ from qpu_executor.testing.vendor_stand_in.process import StandInProcess
 BATCHES = r"/v1/batches$"
 STATUS = r"/batches/.*/status$"
 TASK_IDS = itertools.count(1)
+HASTY = {"read_timeout_s": 3.5}
+"""Shorter than what hangs in these tests, and longer than a busy host keeps an answer back."""
+HANGS_S = 5.0
+NO_LOOK = Fault("GET", STATUS, "status", status=503, times=10_000)
+"""No look succeeds, so that a job can't be seen ending before the test has done its part."""
 
 
 @pytest.fixture(scope="module")
@@ -69,10 +74,8 @@ def settings(cloud, token_file):
         "token_file": str(token_file),
         "core_url": f"{cloud.url}/core-fast",
         "poll_s": [0.02, 0.1],
-        "read_timeout_s": 0.7,
         "health_every_s": 0,
         "retry_credentials_s": 0.3,
-        "answer_within_s": 0.3,
         "settle_s": 0.4,
     }
 
@@ -116,14 +119,14 @@ async def settled(qpu, chunk):
         Fault("POST", BATCHES, "drop", "after"),
         Fault("POST", BATCHES, "html", "after"),
         Fault("POST", BATCHES, "lie", "after"),
-        Fault("POST", BATCHES, "hang", "after", seconds=1.5),
+        Fault("POST", BATCHES, "hang", "after", seconds=HANGS_S),
     ],
     ids=["502", "500", "drop", "html", "lie", "hang"],
 )
 async def test_a_batch_whose_acknowledgement_is_lost_is_adopted_and_runs_once(
     cloud, settings, program, tmp_path, fault
 ):
-    async with opened(settings, tmp_path) as qpu:
+    async with opened({**settings, **HASTY}, tmp_path) as qpu:
         one = order(program)
         cloud.fault(fault)
         await qpu.start(one)
@@ -135,7 +138,7 @@ async def test_a_batch_whose_acknowledgement_is_lost_is_adopted_and_runs_once(
 async def test_a_batch_that_never_was_is_denied_only_after_it_had_time_to_appear(
     cloud, settings, program, tmp_path
 ):
-    async with opened(settings, tmp_path) as qpu:
+    async with opened({**settings, "settle_s": 4}, tmp_path) as qpu:
         one = order(program)
         cloud.fault(Fault("POST", BATCHES, "status", "before", status=500))
         with pytest.raises(ManagerUnreachable, match="nobody knows"):
@@ -154,8 +157,8 @@ async def test_a_later_manager_adopts_a_batch_that_was_never_acknowledged(
     cloud, settings, program, tmp_path
 ):
     one = order(program)
-    async with opened(settings, tmp_path) as qpu:
-        cloud.fault(Fault("POST", BATCHES, "hang", "after", seconds=1.2))
+    async with opened({**settings, **HASTY}, tmp_path) as qpu:
+        cloud.fault(Fault("POST", BATCHES, "hang", "after", seconds=HANGS_S))
         starting = asyncio.create_task(qpu.start(one))
         while not executed(cloud, one):  # noqa: ASYNC110  (another process)
             await asyncio.sleep(0.02)
@@ -195,7 +198,7 @@ async def test_the_name_of_a_chunk_is_that_of_one_store_only(cloud, settings, pr
 async def test_an_expired_token_closes_the_qpu_with_one_message_and_harms_no_task(
     cloud, settings, program, token_file, tmp_path
 ):
-    async with opened(settings, tmp_path) as qpu:
+    async with opened({**settings, "retry_credentials_s": 4}, tmp_path) as qpu:
         cloud.accept_token("renewed")
         one = order(program)
         with pytest.raises(DeviceError, match="token is expired"):
@@ -214,10 +217,12 @@ async def test_an_expired_token_closes_the_qpu_with_one_message_and_harms_no_tas
 async def test_a_token_that_expires_meanwhile_loses_no_shot(
     cloud, settings, program, token_file, tmp_path
 ):
-    async with opened(settings, tmp_path) as qpu:
+    async with opened({**settings, "answer_within_s": 0.3}, tmp_path) as qpu:
         one = order(program, shots=200)
+        cloud.fault(NO_LOOK)
         await qpu.start(one)
         cloud.accept_token("renewed")
+        cloud.no_more_faults()
         assert (await qpu.wait(one.chunk)).kind is OutcomeKind.UNANSWERED
         token_file.write_text("renewed\n", "utf-8")
         assert (await settled(qpu, one.chunk)).shots == 200
@@ -239,8 +244,8 @@ async def test_a_token_that_expires_meanwhile_loses_no_shot(
     ],
 )
 async def test_a_look_that_fails_is_no_news(cloud, settings, program, tmp_path, path, do):
-    async with opened({**settings, "answer_within_s": 20}, tmp_path) as qpu:
-        cloud.fault(Fault("GET", path, do, seconds=1.0))
+    async with opened({**settings, **HASTY}, tmp_path) as qpu:
+        cloud.fault(Fault("GET", path, do, seconds=HANGS_S))
         one = order(program)
         await qpu.start(one)
         found = await qpu.wait(one.chunk)
@@ -262,9 +267,11 @@ async def test_a_cloud_that_forgets_is_believed_when_it_says_so_twice(
 ):
     async with opened(settings, tmp_path) as qpu:
         one = order(program, shots=500)
+        cloud.fault(NO_LOOK)
         await qpu.start(one)
         assert await qpu.ask(one.chunk) is None
         cloud.forget_jobs()
+        cloud.no_more_faults()
         assert (await qpu.wait(one.chunk)).kind is OutcomeKind.NOT_KNOWN
 
 
@@ -290,8 +297,15 @@ async def test_a_job_that_fails_there_is_a_fault_with_its_reason(
         assert "the laser is out of lock" in found.message
 
 
-async def test_a_batch_that_somebody_else_cancels_is_a_fault(cloud, settings, program, tmp_path):
-    async with opened(settings, tmp_path) as qpu:
+async def test_a_batch_that_somebody_else_cancels_is_a_fault(settings, program, tmp_path):
+    (tmp_path / "own").mkdir()
+    with StandInProcess(tmp_path / "own", shot_s=0.01) as cloud:  # 10 s for a job
+        settings = {**settings, "core_url": f"{cloud.url}/core-fast"}
+        await cancelled_by_somebody_else(cloud, settings, program, tmp_path)
+
+
+async def cancelled_by_somebody_else(cloud, settings, program, directory):
+    async with opened(settings, directory) as qpu:
         one = order(program, shots=1000)
         await qpu.start(one)
         while not executed(cloud, one):  # noqa: ASYNC110  (another process)
@@ -302,7 +316,7 @@ async def test_a_batch_that_somebody_else_cancels_is_a_fault(cloud, settings, pr
             method="PATCH",
             headers={"authorization": "Bearer stand-in-token"},
         )
-        await asyncio.to_thread(lambda: urllib.request.urlopen(cancel, timeout=5).close())
+        await asyncio.to_thread(lambda: urllib.request.urlopen(cancel, timeout=60).close())
         found = await qpu.wait(one.chunk)
         assert found.kind is OutcomeKind.FAULT
         assert "somebody else" in found.message

@@ -169,10 +169,10 @@ def test_a_job_that_runs_out_of_time_hides_no_other(manager, slow):
     batch = slow.submit(on_rehearsal(slow), open=True).batch_id
     done = slow.submit(on_rehearsal(slow), batch_id=batch, job_params=[{"runs": 5}], wait=True)
     with (
-        QPUConnection(manager.url, qpu="rehearsal", time_limit_s=60.0) as limited,
+        QPUConnection(manager.url, qpu="rehearsal", time_limit_s=240.0) as limited,
         QPUConnection(manager.url, qpu="rehearsal", job_class="production") as urgent,
     ):
-        late = limited.submit(on_rehearsal(limited), batch_id=batch, job_params=[{"runs": 150}])
+        late = limited.submit(on_rehearsal(limited), batch_id=batch, job_params=[{"runs": 1100}])
         (job,) = late.job_ids
         running(slow, job)
         ahead = urgent.submit(on_rehearsal(urgent), job_params=[{"runs": 3000}])
@@ -183,12 +183,12 @@ def test_a_job_that_runs_out_of_time_hides_no_other(manager, slow):
     assert slow.get_job_statuses(batch) == {done.job_ids[0]: JobStatus.DONE, job: JobStatus.ERROR}
     with pytest.raises(RemoteResultsError) as caught:
         _ = results.results
-    assert f"job {job} is ERROR (TimeLimit: 60 s" in str(caught.value.__cause__)
+    assert f"job {job} is ERROR (TimeLimit: 240 s" in str(caught.value.__cause__)
     assert list(results.get_available_results()) == done.job_ids
 
 
 def test_some_jobs_are_cancelled_and_the_others_give_their_results(slow):
-    jobs = [{"runs": 300}, {"runs": 10}, {"runs": 400}]
+    jobs = [{"runs": 3000}, {"runs": 10}, {"runs": 4000}]
     results = slow.submit(on_rehearsal(slow), job_params=jobs)
     first, second, third = results.job_ids
     slow.cancel_jobs(results.batch_id, [third, first])
@@ -208,7 +208,7 @@ def test_some_jobs_are_cancelled_and_the_others_give_their_results(slow):
 
 
 def test_a_job_that_gave_way_is_paused_and_goes_on(manager, slow):
-    long = slow.submit(on_rehearsal(slow), job_params=[{"runs": 200}])
+    long = slow.submit(on_rehearsal(slow), job_params=[{"runs": 1000}])
     (job,) = long.job_ids
     running(slow, job)
     with QPUConnection(manager.url, qpu="rehearsal", job_class="production") as urgent:
@@ -220,14 +220,18 @@ def test_a_job_that_gave_way_is_paused_and_goes_on(manager, slow):
         urgent.cancel_batch(first.batch_id)
     follow(slow, job, until=lambda event: event.state is TaskState.COMPLETED)
     assert long.get_batch_status() is BatchStatus.DONE
-    assert sum(long.results[0].final_bitstrings.values()) == 200
+    assert sum(long.results[0].final_bitstrings.values()) == 1000
 
 
 def test_a_held_job_is_paused_until_it_is_released(slow):
-    batch = slow.submit(on_rehearsal(slow), job_params=[{"runs": 500}, {"runs": 5}])
-    first, second = batch.job_ids
-    slow.client.hold_tasks([int(second)])
-    assert slow.get_job_statuses(batch.batch_id)[second] is JobStatus.PAUSED
+    slow.client.drain("rehearsal", "nothing starts before it is held")
+    try:
+        batch = slow.submit(on_rehearsal(slow), job_params=[{"runs": 500}, {"runs": 5}])
+        first, second = batch.job_ids
+        slow.client.hold_tasks([int(second)])
+        assert slow.get_job_statuses(batch.batch_id)[second] is JobStatus.PAUSED
+    finally:
+        slow.client.resume("rehearsal")
     slow.cancel_jobs(batch.batch_id, [first])
     follow(slow, first, until=lambda event: event.state is TaskState.CANCELLED)
     assert batch.get_batch_status() is BatchStatus.PAUSED

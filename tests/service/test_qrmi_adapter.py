@@ -32,12 +32,16 @@ TASK_IDS = itertools.count(1)
 FAST = {
     "poll_s": [0.02, 0.1],
     "health_every_s": 0,
-    "call_timeout_s": 0.7,
-    "answer_within_s": 0.3,
     "retry_credentials_s": 0.3,
     "settle_s": 0.1,
 }
 
+
+HASTY = {"call_timeout_s": 3.5, "answer_within_s": 0.3}
+"""Shorter than what hangs in these tests, and longer than a busy host keeps an answer back."""
+HANGS_S = 5.0
+NO_LOOK = Fault("GET", "jobs", "status", status=503, times=10_000)
+"""No look succeeds, so that a job can't be seen ending before the test has done its part."""
 
 pytestmark = pytest.mark.apart
 
@@ -150,8 +154,8 @@ async def test_a_task_whose_acknowledgement_is_lost_is_never_repeated(
 async def test_an_acknowledgement_that_comes_late_is_taken(site, warden, program, tmp_path):
     before = len(site.executions())
     one = order(program)
-    async with opened(warden, tmp_path) as qpu:
-        site.fault(Fault("POST", "^/jobs$", "hang", "after", seconds=1.5))
+    async with opened({**warden, **HASTY}, tmp_path) as qpu:
+        site.fault(Fault("POST", "^/jobs$", "hang", "after", seconds=HANGS_S))
         with pytest.raises(ManagerUnreachable, match="hangs"):
             await qpu.start(one)
         found = await settled(qpu, one.chunk)
@@ -162,10 +166,10 @@ async def test_an_acknowledgement_that_comes_late_is_taken(site, warden, program
 async def test_calls_that_hang_leave_the_loop_and_the_other_calls_alone(
     site, warden, program, tmp_path
 ):
-    async with opened({**warden, "threads": 2}, tmp_path) as qpu:
+    async with opened({**warden, **HASTY, "threads": 2}, tmp_path) as qpu:
         one = order(program)
         await qpu.start(one)
-        site.fault(Fault("GET", r"^/jobs/\d+$", "hang", seconds=4.0, times=1))
+        site.fault(Fault("GET", r"^/jobs/\d+$", "hang", seconds=HANGS_S, times=1))
         waiting = asyncio.create_task(qpu.wait(one.chunk))
         ticks = 0
         while not waiting.done():  # the loop goes round while the SDK doesn't come back
@@ -180,10 +184,10 @@ async def test_calls_that_hang_leave_the_loop_and_the_other_calls_alone(
 async def test_when_all_calls_hang_the_qpu_is_down_and_its_chunk_unanswered(
     site, warden, program, tmp_path
 ):
-    async with opened({**warden, "threads": 2, "call_timeout_s": 0.3}, tmp_path) as qpu:
+    async with opened({**warden, **HASTY, "threads": 2}, tmp_path) as qpu:
         one = order(program)
         await qpu.start(one)
-        site.fault(Fault("GET", "", "hang", seconds=2.0, times=9))
+        site.fault(Fault("GET", "", "hang", seconds=HANGS_S, times=9))
         assert (await qpu.wait(one.chunk)).kind is OutcomeKind.UNANSWERED
         health = await qpu.health()
         assert health.state is QpuState.DOWN
@@ -194,7 +198,7 @@ async def test_when_all_calls_hang_the_qpu_is_down_and_its_chunk_unanswered(
 
 @pytest.mark.parametrize("do", ["status", "drop", "html", "lie"])
 async def test_a_look_that_fails_is_no_news(site, warden, program, tmp_path, do):
-    async with opened({**warden, "answer_within_s": 20}, tmp_path) as qpu:
+    async with opened(warden, tmp_path) as qpu:
         site.fault(Fault("GET", r"^/jobs/\d+$", do, times=2))
         one = order(program)
         await qpu.start(one)
@@ -219,13 +223,15 @@ async def test_a_warden_that_forgets_is_believed_when_it_says_so_twice(
 ):
     async with opened(warden, tmp_path) as qpu:
         one = order(program, shots=500)
+        site.fault(NO_LOOK)
         await qpu.start(one)
         site.forget_jobs()
+        site.no_more_faults()
         assert (await qpu.wait(one.chunk)).kind is OutcomeKind.NOT_KNOWN
 
 
 async def test_a_session_that_was_closed_is_taken_anew(site, warden, program, tmp_path):
-    async with opened(warden, tmp_path) as qpu:
+    async with opened({**warden, "retry_credentials_s": 4}, tmp_path) as qpu:
         first = order(program)
         await qpu.start(first)
         await qpu.wait(first.chunk)
@@ -262,10 +268,12 @@ async def test_a_refusal_by_the_service_is_the_program_s_fault(warden, tmp_path)
 async def test_an_expired_token_closes_the_qpu_and_loses_no_shot(
     site, cloud, program, token_file, tmp_path
 ):
-    async with opened(cloud, tmp_path) as qpu:
+    async with opened({**cloud, "answer_within_s": 0.3}, tmp_path) as qpu:
         one = order(program, shots=200)
+        site.fault(NO_LOOK)
         await qpu.start(one)
         site.accept_token("renewed")
+        site.no_more_faults()
         assert (await qpu.wait(one.chunk)).kind is OutcomeKind.UNANSWERED
         health = await qpu.health()
         assert health.state is QpuState.DOWN

@@ -79,7 +79,7 @@ class Site:
 
     def until(self, what: Callable[[], Any]) -> Any:
         """What it answers, once that is something."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 150
         while not (found := what()):
             if time.monotonic() > deadline:
                 outputs = "\n".join(one.read_text() for one in self.jobs.glob("slurm-*.out"))

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from qpu_executor.client import connect
+from qpu_executor.client import Client, connect
 from qpu_executor.model.states import ChunkState
 from qpu_executor.programs.program import Program
 from qpu_executor.programs.pulser_sequence import to_program
@@ -38,6 +38,10 @@ qpus:
 """
 
 SHOTS = 300
+WARM_UP = 5
+"""Shots of a task before, so that the controller has a job already."""
+SHOT_S, SLOW_SHOT_S = 0.01, 0.1
+"""The slow one makes a chunk of 5 s: time enough to stop somebody meanwhile."""
 
 
 class Standby:
@@ -79,7 +83,7 @@ def standby_of(leader: Any) -> Iterator[Standby]:
 
 @pytest.fixture
 def controller(tmp_path: Path) -> Iterator[ControllerProcess]:
-    made = ControllerProcess(tmp_path, "--coins", "--shot-s", "0.01")
+    made = ControllerProcess(tmp_path, "--coins", "--shot-s", str(SHOT_S))
     made.start()
     yield made
     made.close()
@@ -99,23 +103,28 @@ def store(request: pytest.FixtureRequest) -> str:
 
 
 def on_postgresql(url: str) -> str:
-    return f"{{{{url: '{url}', directory: files, lease_s: 1}}}}"
+    # Longer than a leader may have to wait for a processor: it would lose the store.
+    return f"{{{{url: '{url}', directory: files, lease_s: 6}}}}"
 
 
-def wait_for_running_chunk(controller: ControllerProcess, at_least: int) -> None:
-    """Return while job number `at_least`, or a later one, is being executed."""
-    while not (
-        (ledger := controller.ledger)
-        and ledger[-1]["event"] == "began"
-        and ledger[-1]["job"] >= at_least
-    ):
+def submit_and_wait_for_a_running_chunk(
+    client: Client, controller: ControllerProcess, program: Program
+) -> int:
+    """A task of SHOTS, while its first chunk is being executed: for seconds, the others fast."""
+    assert client.submit(program, WARM_UP).result(timeout=60).shots == WARM_UP
+    controller.control("machine", {"shot_s": SLOW_SHOT_S})
+    task = client.submit(program, SHOTS)
+    while controller.ledger[-1]["event"] != "began":
         time.sleep(0.01)
+    controller.control("machine", {"shot_s": SHOT_S})
+    return task.id
 
 
 def each_shot_once(controller: ControllerProcess, chunks: Any) -> None:
     by_mark = executed_by_mark(controller.ledger)
-    assert list(by_mark.values()) == [chunk.shots_counted for chunk in chunks]
-    assert sum(by_mark.values()) == SHOTS
+    counted = [chunk.shots_counted for chunk in chunks]
+    assert list(by_mark.values()) == [WARM_UP, *counted]
+    assert sum(counted) == SHOTS
     assert sum(line["event"] == "began" for line in controller.ledger) == len(by_mark)
 
 
@@ -128,8 +137,7 @@ def test_leader_killed_while_a_chunk_runs_the_standby_finishes_it(
         said = standby.log_until("standby: the store is in use by")
         assert f"process {leader._process.pid} on " in said
         with leader.connect() as client:
-            task_id = client.submit(program, SHOTS).id
-            wait_for_running_chunk(controller, at_least=1)
+            task_id = submit_and_wait_for_a_running_chunk(client, controller, program)
             leader.kill()
         standby.log_until("standby: this manager takes over")
         standby.log_until("listening on")
@@ -148,8 +156,7 @@ def test_leader_that_hangs_loses_the_store_and_ends_when_it_wakes_up(
     with standby_of(leader) as standby:
         standby.log_until("standby: the store is in use by")
         with leader.connect() as client:
-            task_id = client.submit(program, SHOTS).id
-            wait_for_running_chunk(controller, at_least=1)
+            task_id = submit_and_wait_for_a_running_chunk(client, controller, program)
             os.kill(leader._process.pid, signal.SIGSTOP)
         standby.log_until("standby: this manager takes over")
         standby.log_until("listening on")

@@ -69,9 +69,12 @@ def test_the_running_chunks_counts_survive_and_work_goes_on(
     served = make_manager(site=site)
     served.start()
     with served.connect() as client:
+        client.submit(program, 5).result(timeout=60)
+        controller.control("machine", {"shot_s": 0.06})  # a chunk of 6 s
         task = client.submit(program, SHOTS)
         wait_for(controller, "began", 2)
         end(own_postgres)
+        controller.control("machine", {"shot_s": 0.01})
         wait_for(controller, "ended", 2)
         with connect(served.url, wait_s=1) as hasty, pytest.raises(ManagerBusy) as busy:
             hasty.submit(program, 5)
@@ -82,7 +85,7 @@ def test_the_running_chunks_counts_survive_and_work_goes_on(
         assert client.submit(program, 5).result(timeout=60).shots == 5
     assert {chunk.state for chunk in result.chunks} == {ChunkState.FINISHED}
     by_mark = executed_by_mark(controller.ledger)
-    assert sum(by_mark.values()) == SHOTS + 5
+    assert sum(by_mark.values()) == 5 + SHOTS + 5
     assert sum(line["event"] == "began" for line in controller.ledger) == len(by_mark)
     assert "Traceback" not in served.log
     assert served.stop() == 0

@@ -276,7 +276,7 @@ def test_a_job_needs_an_open_session_of_its_user(ada: Caller, prolog: Caller) ->
     assert ada.ask("POST", "/jobs", wanted)[0] == 403
     assert ada.submit("")[0] == 403
     assert ada.submit("no-such-session")[0] == 403
-    waiting = Caller(ada.url, ada.headers, "machine").start(session, 500)
+    waiting = Caller(ada.url, ada.headers, "machine").start(session, 3000)
     assert prolog.ask("DELETE", f"/sessions/{session}")[0] == 200
     assert prolog.ask("DELETE", f"/sessions/{session}")[0] == 200, "twice is once"
     status, said = ada.submit(session)

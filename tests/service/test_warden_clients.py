@@ -35,7 +35,7 @@ job_classes:
   development: {{priority: 100, chunk_s: 10, max_shots: 5000}}
 qpus:
   emulator: {{kind: pulser-emulator, device: AnalogDevice, workers: 1}}
-  slow: {{kind: simulated-qpu, device: AnalogDevice, shot_rate_hz: 20, partial_results: true}}
+  slow: {{kind: simulated-qpu, device: AnalogDevice, shot_rate_hz: 10, partial_results: true}}
   broken: {{kind: simulated-qpu, device: AnalogDevice, shot_rate_hz: 1000, faults: {{chunk: 1}}}}
 """
 

@@ -54,8 +54,9 @@ class ExecutionLedger:
 
 
 def read_ledger(path: Path) -> list[dict[str, Any]]:
-    """The lines of a ledger's file, of all processes that wrote to it."""
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    """The lines of a ledger's file, of all processes that wrote to it; not one that is half there."""
+    whole, _, _ = path.read_text("utf-8").rpartition("\n")
+    return [json.loads(line) for line in whole.splitlines()]
 
 
 def executed_by_mark(lines: list[dict[str, Any]]) -> dict[str, int]:

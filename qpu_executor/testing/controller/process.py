@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from qpu_executor.testing.controller.ledger import read_ledger
+from qpu_executor.testing.ports import free_port
 
 
 class ControllerProcess:
@@ -21,7 +22,7 @@ class ControllerProcess:
         self._ledger = directory / "controller-ledger.jsonl"
         self._log = directory / "controller.log"
         self._options = options
-        self._port = 0
+        self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> str:
@@ -41,7 +42,6 @@ class ControllerProcess:
         if not said:
             raise RuntimeError(f"the stand-in didn't start: {self._log.read_text()}")
         self.url = json.loads(said)["url"]
-        self._port = int(self.url.rpartition(":")[2])
         return self.url
 
     def kill(self) -> None:

@@ -143,7 +143,7 @@ class History:
     def _enough_between(self, kills: int) -> bool:
         """Half of them; a host that is too slow for that doesn't keep us for ever."""
         story = self.story
-        return 2 * story.between >= len(story.kills) or len(story.kills) >= 2 * kills
+        return 2 * story.between >= len(story.kills) or len(story.kills) >= 4 * kills
 
     # -- one kill -------------------------------------------------------------------
 

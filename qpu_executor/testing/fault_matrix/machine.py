@@ -13,6 +13,7 @@ from qpu_executor.testing.fault_matrix.clients import program
 from qpu_executor.testing.fault_matrix.forked import Forked, NurseryProcess
 from qpu_executor.testing.fault_matrix.site import SHOT_S
 from qpu_executor.testing.fault_matrix.weather import CALM, FOREIGN, Act, Weather
+from qpu_executor.testing.ports import free_port
 
 _RIGHT: Mapping[str, Any] = {
     "operational": "UP",
@@ -37,7 +38,7 @@ class Machine:
 
     def start(self) -> None:
         """Start it, again at the same port."""
-        port = self.url.rpartition(":")[2] or "0"
+        port = self.url.rpartition(":")[2] or str(free_port())
         options = ["--coins", "--shot-s", str(SHOT_S), "--port", port]
         files = ["--ledger", str(self.ledger_path), "--jobs", str(self._jobs)]
         self._process = self._nursery.fork("controller", {"options": [*options, *files]}, self._log)

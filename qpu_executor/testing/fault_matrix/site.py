@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import socket
 from dataclasses import dataclass
 from pathlib import Path
+
+from qpu_executor.testing.ports import free_port
 
 QPU = "fresnel"
 
@@ -83,6 +84,4 @@ class Place:
 
 def free_url() -> str:
     """An address on loopback where nobody listens: managers come back to the same one."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+    return f"http://127.0.0.1:{free_port()}"

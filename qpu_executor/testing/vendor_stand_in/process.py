@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from qpu_executor.programs.devices import device_json
+from qpu_executor.testing.ports import free_port
 from qpu_executor.testing.vendor_stand_in.faults import Fault
 
 
@@ -44,7 +45,7 @@ class StandInProcess:
 
     def start(self) -> None:
         """Start it, and wait until it listens."""
-        port = self.url.rpartition(":")[2] or "0"
+        port = self.url.rpartition(":")[2] or str(free_port())
         command = [
             *(sys.executable, "-m", "qpu_executor.testing.vendor_stand_in"),
             *("--port", port, "--device", str(self._device_file()), "--shot-s", str(self._shot_s)),
