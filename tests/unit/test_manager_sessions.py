@@ -245,9 +245,13 @@ async def test_hold_beyond_the_sites_bound_is_refused_with_the_bound(path: Path)
         assert await one.store.sessions(None) == [], "and no session is left behind"
         session = await one.open()
         with pytest.raises(RequestRefused, match="there is no QPU 'p'"):
-            await one.manager.sessions.holds.ask(session, KeepWarm(5.0, qpu="p"))
+            await one.manager.sessions.holds.ask(
+                session, KeepWarm(5.0, qpu="p"), one.manager.sessions.enter
+            )
         with pytest.raises(RequestRefused) as caught:
-            await one.manager.sessions.holds.ask(session, KeepWarm(601.0, contiguous=True))
+            await one.manager.sessions.holds.ask(
+                session, KeepWarm(601.0, contiguous=True), one.manager.sessions.enter
+            )
         assert caught.value.where == "keep_warm.run_s"
 
 
@@ -262,7 +266,9 @@ async def test_run_of_another_session_is_not_ended_and_its_end_is_said(path: Pat
         hers = await one.open(keep_warm=KeepWarm(300.0, contiguous=True))
         his = await one.open(BOB)
         with pytest.raises(RequestRefused, match="kept for another session's run until"):
-            await one.manager.sessions.holds.ask(his, KeepWarm(10.0, contiguous=True))
+            await one.manager.sessions.holds.ask(
+                his, KeepWarm(10.0, contiguous=True), one.manager.sessions.enter
+            )
         ((name, hold),) = one.manager.sessions.holds.of(hers.id)
         assert (name, hold.contiguous) == ("q", True)
 

@@ -129,7 +129,7 @@ async def keep_warm(asked: Asked, session_id: SessionId, body: KeepWarmRequest) 
     """Keep a QPU for a session: between its tasks, or for a contiguous run."""
     found = asked.manager.sessions
     row = await found.usable(session_id, asked.caller)
-    await found.holds.ask(row, _wish(body))
+    await found.holds.ask(row, _wish(body), found.enter)
     return await session_out(asked, row)
 
 

@@ -28,6 +28,9 @@ from qpu_executor.scheduling.warm_hold import WarmHold
 LONGEST_WISH_S = 30 * 86_400.0
 """A linger without an end of its session is granted for so long."""
 
+Enter = Callable[[str, Ledger, Instant], RequestRefused | None]
+"""Within a turn of the loop: why a session takes nothing any more, by its id."""
+
 
 @dataclass(frozen=True, slots=True)
 class KeepWarm:
@@ -62,13 +65,23 @@ class WarmHolds:
         self._clock = clock
         self._core = core
 
-    async def ask(self, session: SessionRow, wish: KeepWarm) -> None:
+    async def ask(self, session: SessionRow, wish: KeepWarm, enter: Enter) -> None:
         """Keep a QPU for a session, instead of what it was granted there before.
 
-        Raises RequestRefused with the bound that is exceeded.
+        `enter`: asked whether it is still open. Raises RequestRefused, with the bound that is
+        exceeded if one is.
         """
         qpu = self.checked(wish, session.account, session.id)
-        await self._loop.run(lambda ledger, now: self.decide(session, wish, qpu, ledger, now))
+
+        def keep(ledger: Ledger, now: Instant) -> RequestRefused | None:
+            refusal = enter(session.id, ledger, now)
+            if refusal is None:
+                self.decide(session, wish, qpu, ledger, now)
+            return refusal
+
+        refusal = await self._loop.run(keep)
+        if refusal is not None:
+            raise refusal
 
     async def give_back(
         self, session: SessionRow, note: Callable[[Ledger, Instant], None] | None = None

@@ -325,11 +325,17 @@ class Manager:
             return named
         session = None if wanted is None else await self.sessions.usable(wanted, caller)
 
-        def take_over(ledger: Ledger, now: Instant) -> TaskRow:
+        def take_over(ledger: Ledger, now: Instant) -> TaskRow | RequestRefused:
+            refusal = self.sessions.enter(wanted, ledger, now)
+            if refusal is not None:
+                return refusal
             self.sessions.tasks.take_over(row.id, session, ledger, now)
             return ledger.row(row.id) or row
 
-        return replace(named, task=await self.loop.run(take_over))
+        taken = await self.loop.run(take_over)
+        if isinstance(taken, RequestRefused):
+            raise taken
+        return replace(named, task=taken)
 
     def _add(self, one: Admitted, caller: Caller, ledger: Ledger, now: Instant) -> Answer:
         """Save a task, within a turn of the loop; its key may have been taken meanwhile."""
@@ -346,7 +352,7 @@ class Manager:
         if self._next_task_id > MAX_TASK_ID:
             return RequestRefused("all task ids are used up", next_step="tell the operators")
         row = row_of(one, caller.name, self._next_task_id, generation, now)
-        refusal = self._refusal(row, ledger)
+        refusal = self.sessions.enter(row.session_id, ledger, now) or self._refusal(row, ledger)
         if refusal is not None:
             return refusal
         self._next_task_id += 1

@@ -38,6 +38,10 @@ class SessionTasks:
                 self._loop.decide(TaskCancelAsked(row.id, why), None, ledger, now)
                 _remember(AskTask(row.id, cancel_asked=True), ledger)
 
+    def any_of(self, session_id: str, ledger: Ledger) -> bool:
+        """True if a task of the session hasn't ended, as this turn sees it."""
+        return bool(_tasks_of(session_id, ledger))
+
     def release(self, session_id: str, ledger: Ledger, now: Instant) -> list[int]:
         """Let the tasks go on that the session's loss holds; their ids."""
         found = [row.id for row in _tasks_of(session_id, ledger) if row.held_because]

@@ -166,7 +166,9 @@ class Sessions:
         found = await self.find(session_id)
         if found is None or found.owner != caller.name:
             raise RequestRefused(
-                f"there is no session {session_id!r} of {caller.name}", where="session"
+                f"there is no session {session_id!r} of {caller.name}",
+                where="session",
+                next_step="see `qpu session list --all`",
             )
         self.heard(session_id, caller)
         return found
@@ -237,6 +239,16 @@ class Sessions:
 
     # -- what happens in a turn of the loop ----------------------------------------
 
+    def enter(self, session_id: str | None, ledger: Ledger, now: Instant) -> RequestRefused | None:
+        """Let a task, or a hold, into a session that was usable when it was asked for.
+
+        Returns why not: it was closed meanwhile. One that was lost meanwhile is found again.
+        """
+        if session_id is None:
+            return None
+        found = self._found_again(session_id, ledger, now)
+        return found if isinstance(found, RequestRefused) else None
+
     def _make_room(
         self,
         caller: Caller,
@@ -271,20 +283,36 @@ class Sessions:
         if session.lost_at is None:
             return Renewal(session)
 
-        def regain(ledger: Ledger, now: Instant) -> Renewal:
-            found = self._open.get(session.id)
-            if found is None or found.lost_at is None:
-                return Renewal(found or session)
-            self._open[session.id] = replace(found, lost_at=None)
-            ledger.changes.append(MarkSession(session.id, None))
-            freed = self.tasks.release(session.id, ledger, now)
-            ledger.record("SessionRegained", {"released": freed}, now, session)
-            return Renewal(self._open[session.id], was_lost=True, released=tuple(freed))
+        def regain(ledger: Ledger, now: Instant) -> Renewal | RequestRefused:
+            return self._found_again(session.id, ledger, now)
 
         renewal = await self._loop.run(regain)
+        if isinstance(renewal, RequestRefused):
+            raise renewal
         self.watch.heard(session.id)
         self.watch.look_again(renewal.session)
         return renewal
+
+    def _found_again(
+        self, session_id: str, ledger: Ledger, now: Instant
+    ) -> Renewal | RequestRefused:
+        """An open session, and no longer lost; or that it was closed a moment ago."""
+        found = self._open.get(session_id)
+        if found is None:
+            return RequestRefused(
+                f"session {session_id} was closed a moment ago",
+                where="session",
+                next_step="open a new one",
+            )
+        if found.lost_at is None:
+            return Renewal(found)
+        self._open[session_id] = replace(found, lost_at=None)
+        ledger.changes.append(MarkSession(session_id, None))
+        freed = self.tasks.release(session_id, ledger, now)
+        ledger.record("SessionRegained", {"released": freed}, now, found)
+        self.watch.heard(session_id)
+        self.watch.look_again(self._open[session_id])
+        return Renewal(self._open[session_id], was_lost=True, released=tuple(freed))
 
     def _lose(self, session: SessionRow, ledger: Ledger, now: Instant) -> None:
         fate = session.on_lost or self.rules.on_lost
@@ -322,7 +350,9 @@ class Sessions:
             deadline = None if found is None else self.watch.next_of(found)
             if found is None or deadline is None or deadline.at > now or deadline.what is not what:
                 return
-            if what is RunsOut.LEASE:
+            if what is RunsOut.IDLE and self.tasks.any_of(session.id, ledger):
+                self.watch.active(session.id, now)  # one came in after we had looked
+            elif what is RunsOut.LEASE:
                 self._lose(found, ledger, now)
             else:
                 self._end(found.id, self.rules.on_end, _WHY[what], ledger, now)
