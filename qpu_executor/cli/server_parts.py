@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qpu_executor.errors import OperatorError
 
@@ -58,6 +58,7 @@ class Parts:
         from qpu_executor.manager.api.app import create_app
         from qpu_executor.manager.api.limits import fitting
         from qpu_executor.manager.api.listening import make_servers, open_sockets, remover_of
+        from qpu_executor.manager.service.vital import vital
 
         async with AsyncExitStack() as stack:
             await self.store.open()
@@ -83,19 +84,21 @@ class Parts:
                 limits=fitting(self.settings.manager.limits.limits()),
             )
             servers = make_servers(app, zip(sockets, urls, strict=True), exposure.tls)
+            loop = self.manager.loop
             serving = [
-                asyncio.create_task(server.serve(sockets=own), name="http")
-                for server, own in servers
+                vital(server.serve(sockets=own), "http", loop.die) for server, own in servers
             ]
-            for server, _ in servers:
-                await server.listening.wait()
             try:
+                for server, _ in servers:
+                    await _first_of(server.listening.wait(), loop.ended())
+                if loop.failure is not None:
+                    raise loop.failure
                 yield urls
             finally:
                 for server, _ in servers:
                     server.should_exit = True
                 await self.manager.broadcast.close()
-                await asyncio.gather(*serving)
+                await asyncio.gather(*serving, return_exceptions=True)
 
     def _exposure(self) -> Exposure:
         from qpu_executor.manager.api.listening import Exposure, Tls
@@ -104,6 +107,16 @@ class Parts:
         tls = None if manager.tls is None else Tls(manager.tls.certificate, manager.tls.key)
         mode = 0o600 if self.embedded else int(manager.socket_mode, 8)
         return Exposure(self.authentication.across_hosts, tls, manager.plain_tcp, mode)
+
+
+async def _first_of(*waits: Coroutine[Any, Any, object]) -> None:
+    """Wait until one of these returns."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 def build_scheduler(settings: SiteSettings, policy: PolicySettings | None = None) -> Scheduler:

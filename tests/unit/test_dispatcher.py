@@ -104,6 +104,53 @@ async def test_a_calibration_on_which_an_adapter_breaks_has_not_worked(bench):
     assert await bench.next(1) == [CalibrationEnded("q", worked=False)]
 
 
+async def test_a_calibration_that_an_adapter_doesn_t_answer_to_has_not_worked(bench):
+    async def silent():
+        await asyncio.get_running_loop().create_future()
+
+    bench.qpu.calibrate = silent
+    impatient = Dispatcher(
+        bench.fleet, lambda event, _: bench.events.put_nowait(event), bench.clock, answer_s=0.01
+    )
+    impatient.calibrate("q")
+    assert await bench.next(1) == [CalibrationEnded("q", worked=False)]
+
+
+async def test_a_qpu_that_can_t_be_looked_at_is_down_and_is_looked_at_again(bench):
+    well = bench.qpu.health
+
+    async def wrong():
+        return "fine"
+
+    bench.qpu.health = wrong
+    bench.dispatcher.watch_health()
+    await bench.clock.advance(5)
+    told = "its adapter failed: TypeError(\"its health is 'fine'\")"
+    assert await bench.next(1) == [QpuReported("q", QpuState.DOWN, told)]
+    bench.qpu.health = well
+    await bench.clock.advance(5)
+    assert await bench.next(1) == [QpuReported("q", QpuState.UP)]
+
+
+async def test_a_watch_that_fails_over_a_qpu_goes_on_with_it_down(bench):
+    bench.qpu.state, well = Health(QpuState.UP, calibration="yesterday"), bench.qpu.state
+    bench.dispatcher.watch_health()
+    await bench.clock.advance(5)
+    (found,) = await bench.next(1)
+    assert (found.state, "can't be looked at" in found.reason) == (QpuState.DOWN, True)
+    bench.qpu.state = well
+    await bench.clock.advance(5)
+    assert await bench.next(1) == [QpuReported("q", QpuState.UP)]
+
+
+async def test_a_stop_that_an_adapter_cancelled_is_in_the_log(bench, caplog):
+    bench.qpu.stop = cancelled
+    bench.dispatcher.stop("q", CHUNK)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert f"stop of chunk {CHUNK} ended with" in caplog.text
+
+
 async def test_a_stop_that_nobody_heard_is_told_again_once_the_chunk_is_found(bench):
     bench.dispatcher.start("q", ORDER)
     assert await bench.next(1) == [ChunkStarted(CHUNK)]

@@ -92,16 +92,19 @@ async def test_once_the_store_gets_busy_nothing_overtakes() -> None:
     assert commits.seen[-2:] == [[A], [B]]
 
 
-async def test_an_unforeseen_error_reaches_the_caller_and_the_writer_goes_on() -> None:
+@pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit])
+async def test_an_unforeseen_error_reaches_the_caller_and_the_writer_goes_on(
+    error: type[BaseException],
+) -> None:
     def stumble(batches: Sequence[Sequence[Change]]) -> None:
         if list(batches) == [[A]]:
-            raise ZeroDivisionError
+            raise error
 
     writer = Writer(stumble)
     writer.start()
-    with pytest.raises(InternalError, match="ZeroDivisionError"):
-        await writer.write([A])
-    await writer.write([B])
+    with pytest.raises(InternalError, match=error.__name__):
+        await asyncio.wait_for(writer.write([A]), 10)
+    await asyncio.wait_for(writer.write([B]), 10)
     writer.stop()
 
 

@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from qpu_executor.manager.service.vital import Died, vital
 from qpu_executor.model.clock import Clock
 from qpu_executor.model.values import Instant
 
 
 class Alarm:
-    """One instant at a time; `ring` is called on the loop once it has come."""
+    """One instant at a time; `ring` is called on the loop once it has come.
 
-    def __init__(self, clock: Clock, ring: Callable[[], None]) -> None:
+    `died` is told where it never will.
+    """
+
+    def __init__(self, clock: Clock, ring: Callable[[], None], died: Died) -> None:
         self._clock = clock
         self._ring = ring
+        self._died = died
         self._at: Instant | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -25,7 +30,7 @@ class Alarm:
         self.cancel()
         if at is not None:
             self._at = at
-            self._task = asyncio.get_running_loop().create_task(self._sleep(at), name="alarm")
+            self._task = vital(self._sleep(at), "alarm", self._died)
 
     def cancel(self) -> None:
         """Don't ring."""

@@ -45,7 +45,8 @@ class Dispatcher:
     """Runs chunks on the QPUs of a fleet. `post` puts an event into the inbox.
 
     `health_every_s`: seconds of `clock` between looks at a QPU's health. `answer_s`: real
-    seconds in which an adapter has to say how its QPU is, and to let go at the end.
+    seconds in which an adapter has to say how its QPU is, to take a request for a
+    calibration, and to let go at the end.
     `ask_first_below`: QPUs may know more of tasks with smaller ids than the store does (it
     was restored from a backup); they are asked about a chunk before it is started.
     """
@@ -297,13 +298,15 @@ class Dispatcher:
     # -- what else a QPU is asked -----------------------------------------------
 
     async def _stop(self, qpu: Qpu, chunk: ChunkId) -> None:
-        await qpu.adapter.stop(chunk)
+        with only_own_cancellation():
+            await qpu.adapter.stop(chunk)
 
     async def _calibrate(self, qpu: Qpu) -> None:
         try:
-            with only_own_cancellation():
-                await qpu.adapter.calibrate()
-        except QpuExecutorError as error:
+            async with asyncio.timeout(self._answer_s):
+                with only_own_cancellation():
+                    await qpu.adapter.calibrate()
+        except (QpuExecutorError, TimeoutError) as error:
             log.warning("QPU %s can't be calibrated: %s", qpu.name, error)
             self._post(CalibrationEnded(qpu.name, worked=False), None)
             return

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+from qpu_executor.cancellation import only_own_cancellation
 from qpu_executor.errors import InternalError, ManagerBusy, QpuExecutorError
 from qpu_executor.manager.service.alarm import Alarm
 from qpu_executor.manager.service.broadcast import Broadcast
@@ -25,6 +26,7 @@ from qpu_executor.manager.service.inbox import Inbox
 from qpu_executor.manager.service.judging import Judge
 from qpu_executor.manager.service.ledger import DeviceCommand, Ledger
 from qpu_executor.manager.service.store_patience import StorePatience
+from qpu_executor.manager.service.vital import vital
 from qpu_executor.manager.store.base import Store
 from qpu_executor.manager.store.records import TaskFilter, TaskRow
 from qpu_executor.model.clock import Clock
@@ -97,7 +99,7 @@ class DecisionLoop:
         self._journal_n = broadcast.newest
         self._perform = perform
         self._inbox: Inbox[_Item] = Inbox()
-        self._alarm = Alarm(clock, lambda: self.post(WokenUp(), None))
+        self._alarm = Alarm(clock, lambda: self.post(WokenUp(), None), self.die)
         self._turns = asyncio.Lock()
         self._first: list[Event] = []
         self._task: asyncio.Task[None] | None = None
@@ -112,7 +114,7 @@ class DecisionLoop:
         """Begin to take turns, until another manager has the store."""
         running = asyncio.get_running_loop()
         self._task = running.create_task(self._run(), name="manager loop")
-        self._watch = running.create_task(self._end_when_lost(), name="store watch")
+        self._watch = vital(self._end_when_lost(), "store watch", self.die)
 
     async def stop(self) -> None:
         """End after the current turn's save; what was accepted is in the store."""
@@ -122,7 +124,13 @@ class DecisionLoop:
             one.cancel()
         if ending:
             await asyncio.wait(ending)
-        self._refuse_all(ManagerBusy("the manager is stopping", next_step="try again"))
+        self._refuse_all(_stopping())
+
+    def die(self, error: QpuExecutorError) -> None:
+        """End, for a reason from outside; whoever waits for a turn is told."""
+        self._end(error, [])
+        if self._task is not None:
+            self._task.cancel()
 
     async def ended(self) -> None:
         """Return when the loop has ended; `failure` says why, unless it was stopped."""
@@ -157,6 +165,8 @@ class DecisionLoop:
         """
         if self.failure is not None:
             raise self.failure
+        if self._task is not None and self._task.done():
+            raise _stopping()
         future: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
 
         def do(ledger: Ledger, now: Instant) -> None:
@@ -241,13 +251,13 @@ class DecisionLoop:
     async def _run(self) -> None:
         items: list[_Item] = []
         try:
-            while True:
-                items = await self._inbox.take()
-                async with self._turns:
-                    await self._turn(items)
+            with only_own_cancellation():
+                while True:
+                    items = await self._inbox.take()
+                    async with self._turns:
+                        await self._turn(items)
         except asyncio.CancelledError:
-            if self.failure is not None:
-                self._fail(items, self.failure)
+            self._fail(items, self.failure or _stopping())
             raise
         except QpuExecutorError as error:
             self._end(error, items)
@@ -257,10 +267,7 @@ class DecisionLoop:
 
     async def _end_when_lost(self) -> None:
         """A manager that another one has followed drives no QPU any more."""
-        error = await self._store.lost()
-        self._end(error, [])
-        if self._task is not None:
-            self._task.cancel()
+        raise await self._store.lost()
 
     async def _turn(self, items: list[_Item]) -> None:
         await self._patience.insist(lambda: self._find_keys(items))
@@ -333,3 +340,7 @@ class DecisionLoop:
     def _fail(items: Iterable[_Item], error: QpuExecutorError) -> None:
         for item in items:
             item.fail(error)
+
+
+def _stopping() -> ManagerBusy:
+    return ManagerBusy("the manager is stopping", next_step="try again")

@@ -147,7 +147,7 @@ class Manager:
             self.store, self.loop, self.clock, self.live, lambda: self.policy
         )
         events, unclear, calibrations = await self._fill(self.scheduler, self.policy, snapshot)
-        self.windows.start()
+        self.windows.start(self.loop.die)
         for event in events:
             self.loop.post(event, None)
         self.loop.start()
@@ -157,7 +157,7 @@ class Manager:
             self.dispatcher.calibrate(command.qpu)
         self.dispatcher.watch_health()
         self.retention.start()
-        self.sessions.watch.start()
+        self.sessions.watch.start(self.loop.die)
 
     async def _fill(self, scheduler: Scheduler, policy: SitePolicy, snapshot: Snapshot) -> Restored:
         """Put everything that is stored, and what was used before, into an empty core."""

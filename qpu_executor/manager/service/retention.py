@@ -18,6 +18,7 @@ from qpu_executor.manager.service.audit import who_of
 from qpu_executor.manager.service.ledger import Ledger
 from qpu_executor.manager.service.loop import DecisionLoop
 from qpu_executor.manager.service.site_policy import SitePolicy
+from qpu_executor.manager.service.vital import vital
 from qpu_executor.manager.store.base import Store
 from qpu_executor.manager.store.pruning import Prunable
 from qpu_executor.manager.store.records import DropJournal, DropSession, ExpireTask, TaskRow
@@ -103,7 +104,7 @@ class Retention:
 
     def start(self) -> None:
         """Look every hour for what has expired by the site's rules."""
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="retention")
+        self._task = vital(self._run(), "retention", self._loop.die)
 
     async def close(self) -> None:
         """Stop looking."""

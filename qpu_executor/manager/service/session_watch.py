@@ -16,6 +16,7 @@ from typing import Any
 
 from qpu_executor.errors import QpuExecutorError
 from qpu_executor.manager.service.session_rules import SessionRules
+from qpu_executor.manager.service.vital import Died, vital
 from qpu_executor.manager.store.records import SessionRow
 from qpu_executor.model.clock import Clock
 from qpu_executor.model.timing import after
@@ -25,6 +26,9 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 5.0
 """Real seconds between two looks at the clock while there are leases."""
+
+TRY_AGAIN_S = 1.0
+"""Real seconds until a session that couldn't be ended (a store in trouble) is tried again."""
 
 ABSENT_S = 2.0
 """A look that comes so many real seconds late says that the manager wasn't there."""
@@ -73,10 +77,10 @@ class SessionWatch:
         self._until: Instant | None = None
         self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Begin to watch; from here on leases run."""
+    def start(self, died: Died) -> None:
+        """Begin to watch; from here on leases run. `died`: see `vital`."""
         self._since = self._clock.now()
-        self._task = asyncio.get_running_loop().create_task(self._watch(), name="sessions")
+        self._task = vital(self._watch(), "sessions", died)
 
     async def close(self) -> None:
         """Watch no more."""
@@ -142,7 +146,7 @@ class SessionWatch:
         while True:
             self._changed.clear()
             await self._sleep()
-            now = self._clock.now()
+            now, failed = self._clock.now(), False
             for session in list(self._sessions.values()):
                 deadline = self.next_of(session)
                 if deadline is None or deadline.at > now or session.id not in self._sessions:
@@ -150,8 +154,11 @@ class SessionWatch:
                 try:
                     await self._run_out(session, deadline.what)
                 except QpuExecutorError as error:
-                    log.warning("%s hasn't ended yet: %s", session.named, error)
-                    return
+                    log.warning("%s hasn't ended yet, later again: %s", session.named, error)
+                    failed = True
+            if failed:
+                pause_s = TRY_AGAIN_S * self._rules.time_scale
+                await self._clock.sleep_until(after(self._clock.now(), pause_s))
 
     async def _sleep(self) -> None:
         """Until the next deadline or a change; with leases about, never long at a time."""

@@ -54,14 +54,17 @@ class Watch:
         attempts = 0
         while True:
             await self._pause(qpu, attempts)
-            if qpu.closed or qpu.health.outdated:
-                attempts += 1
-                await self._open_again(qpu)
-            else:
-                attempts = 0
-            if not qpu.closed:
-                await self.look(qpu)
-                await self._describe_again(qpu)
+            attempts = attempts + 1 if qpu.closed or qpu.health.outdated else 0
+            try:
+                if attempts:
+                    await self._open_again(qpu)
+                if not qpu.closed:
+                    await self.look(qpu)
+                    await self._describe_again(qpu)
+            except Exception as error:
+                # Nobody would look at it again, and what it said last would be true for ever.
+                log.exception("QPU %s can't be looked at", qpu.name)
+                self.saw(qpu, Health(QpuState.DOWN, f"it can't be looked at: {error!r}"))
 
     def hurry(self, name: str) -> None:
         """Look at a QPU (or open it) now instead of at the next time."""
@@ -73,6 +76,8 @@ class Watch:
             async with asyncio.timeout(self._answer_s):
                 with only_own_cancellation():
                     health = await qpu.adapter.health()
+            if not isinstance(health, Health):
+                raise TypeError(f"its health is {health!r}")
         except TimeoutError:
             silence = f"its adapter hasn't said for {self._answer_s:g} s how it is"
             health = Health(QpuState.DOWN, silence)
@@ -84,9 +89,11 @@ class Watch:
 
     def saw(self, qpu: Qpu, health: Health) -> None:
         """That is how a QPU is, by its own word."""
+        found = held_down(health, qpu.overdue.values())
+        events = health_events(qpu.name, qpu.health, found)
         self._said[qpu.name] = health
-        before, qpu.health = qpu.health, held_down(health, qpu.overdue.values())
-        for event in health_events(qpu.name, before, qpu.health):
+        before, qpu.health = qpu.health, found
+        for event in events:
             self._post(event, None)
         if health.outdated and not before.outdated:
             self.hurry(qpu.name)

@@ -16,6 +16,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from qpu_executor.manager.service.vital import Died, vital
 from qpu_executor.manager.store.records import WindowRow
 from qpu_executor.model.clock import Clock
 from qpu_executor.model.events import Event, WindowsChanged
@@ -192,10 +193,10 @@ class WindowCalendar:
         for event in self.events():
             self._post(event, None)
 
-    def start(self) -> None:
-        """Tell it now and every day from now on."""
+    def start(self, died: Died) -> None:
+        """Tell it now and every day from now on. `died`: see `vital`."""
         self.tell()
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="windows")
+        self._task = vital(self._run(), "windows", died)
 
     async def close(self) -> None:
         """Stop telling."""

@@ -168,6 +168,9 @@ class AdvisoryLock:
                 except StoreError as error:
                     self._tell(error)
                     return
+                except Exception:
+                    # Without this thread the lease would run out, and nobody be told.
+                    log.exception("the store's lock can't be looked after")
 
     def _check_or_retake(self) -> None:
         began_s = boottime_s()

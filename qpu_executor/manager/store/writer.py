@@ -102,7 +102,7 @@ class Writer:
             self._commit(batches)
         except QpuExecutorError as error:
             return error
-        except Exception as error:
+        except BaseException as error:  # whatever it is: a dead thread would answer nobody
             return InternalError(f"the store's writer failed: {error!r}")
         return None
 
