@@ -108,6 +108,11 @@ class Postgres:
         """The URL of a database."""
         return f"postgresql://{USER}@/{database}?host={self.directory}"
 
+    @property
+    def socket(self) -> Path:
+        """The path of the socket that it listens on."""
+        return self.directory / ".s.PGSQL.5432"
+
     def sql(self, statement: str, database: str = "postgres") -> list[tuple[str, ...]]:
         """Run a statement as an administrator; its rows as text."""
         connection = ("-h", str(self.directory), "-U", USER, "-d", database)

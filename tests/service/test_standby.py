@@ -23,6 +23,8 @@ from qpu_executor.programs.program import Program
 from qpu_executor.programs.pulser_sequence import to_program
 from qpu_executor.testing.controller.ledger import executed_by_mark
 from qpu_executor.testing.controller.process import ControllerProcess
+from qpu_executor.testing.postgres import Postgres
+from qpu_executor.testing.relay import BOTH, Relay, Way
 from qpu_executor.testing.sequences import small_sequence
 
 SITE = """
@@ -45,14 +47,14 @@ SHOT_S, SLOW_SHOT_S = 0.01, 0.1
 
 
 class Standby:
-    """`qpu serve --standby` on a leader's site file, with an address of its own."""
+    """`qpu serve --standby` on a leader's site file (or its own), with an address of its own."""
 
-    def __init__(self, leader: Any) -> None:
+    def __init__(self, leader: Any, site: Path | None = None) -> None:
         self.url = f"unix://{leader.directory}/standby.sock"
         self.process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "qpu_executor.cli.main", "serve", "--standby"),
-                *("--site", str(leader._site), "--listen", self.url),
+                *("--site", str(site or leader._site), "--listen", self.url),
             ],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -62,10 +64,12 @@ class Standby:
     def log_until(self, words: str) -> str:
         """Read its log up to a line with these words."""
         assert self.process.stderr is not None
+        said = ""
         for line in self.process.stderr:
+            said += line
             if words in line:
                 return line
-        raise AssertionError(f"it ended without saying {words!r}")
+        raise AssertionError(f"it ended without saying {words!r}, but {said}")
 
     def close(self) -> None:
         self.process.kill()
@@ -73,8 +77,8 @@ class Standby:
 
 
 @contextmanager
-def standby_of(leader: Any) -> Iterator[Standby]:
-    standby = Standby(leader)
+def standby_of(leader: Any, site: Path | None = None) -> Iterator[Standby]:
+    standby = Standby(leader, site)
     try:
         yield standby
     finally:
@@ -84,6 +88,14 @@ def standby_of(leader: Any) -> Iterator[Standby]:
 @pytest.fixture
 def controller(tmp_path: Path) -> Iterator[ControllerProcess]:
     made = ControllerProcess(tmp_path, "--coins", "--shot-s", str(SHOT_S))
+    made.start()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def relay(postgres: Postgres) -> Iterator[Relay]:
+    made = Relay(postgres.socket)
     made.start()
     yield made
     made.close()
@@ -165,6 +177,40 @@ def test_leader_that_hangs_loses_the_store_and_ends_when_it_wakes_up(
             assert leader._process.wait(30) == 1
             assert "another manager has taken over the store" in leader.log
             result = client.task(task_id).result(timeout=60)
+    each_shot_once(controller, result.chunks)
+
+
+@pytest.mark.parametrize("ways", [BOTH, frozenset({Way.TO_CLIENT})], ids=["both", "answers"])
+def test_leader_cut_off_from_the_database_loses_it_and_ends_when_it_hears_of_that(
+    make_manager: Any,
+    controller: ControllerProcess,
+    program: Program,
+    postgres: Postgres,
+    relay: Relay,
+    ways: frozenset[Way],
+) -> None:
+    url = postgres.new_database()
+    name = url.partition("?")[0].rpartition("/")[2]
+    through = on_postgresql(f"postgresql://postgres@127.0.0.1:{relay.port}/{name}")
+    leader = make_manager(site=SITE.format(url=controller.url, store=through))
+    leader.start()
+    site = leader.directory / "standby.yaml"
+    direct = SITE.format(url=controller.url, store=on_postgresql(url))
+    site.write_text(direct.format(listen="['http://127.0.0.1:8080']"))
+    with standby_of(leader, site) as standby:
+        standby.log_until("standby: the store is in use by")
+        with leader.connect() as client:
+            task_id = client.submit(program, SHOTS).id
+            wait_for_running_chunk(controller, at_least=1)
+            relay.swallow(ways)
+        standby.log_until("standby: this manager takes over")
+        standby.log_until("listening on")
+        with connect(standby.url, wait_s=30) as client:
+            result = client.task(task_id).result(timeout=60)
+            relay.forward()
+            assert leader._process.wait(60) == 1
+            assert "another manager has taken over the store" in leader.log
+            assert "Traceback" not in leader.log
     each_shot_once(controller, result.chunks)
 
 

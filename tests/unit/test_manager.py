@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
@@ -12,7 +13,7 @@ import pytest
 
 from qpu_executor.errors import ManagerBusy, QpuExecutorError, StoreError, UnknownTask
 from qpu_executor.manager.auth.caller import Caller
-from qpu_executor.manager.service import loop
+from qpu_executor.manager.service import loop, store_patience
 from qpu_executor.manager.service.admission import Admission
 from qpu_executor.manager.service.clock import SystemClock
 from qpu_executor.manager.service.fleet import Fleet, Qpu
@@ -271,6 +272,32 @@ async def test_who_waits_for_a_locked_store_is_told_so_and_finds_the_task_by_its
             await one.manager.broadcast.wait_beyond(one.manager.broadcast.serial, 0.05)
         assert (await one.submit(10, key="once")).id == 1
         assert len(one.manager.live) == 1
+
+
+async def test_who_waits_for_a_store_that_says_nothing_is_told_so_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qpu_executor.manager.service.manager.ANSWER_WITHIN_S", 0.1)
+    monkeypatch.setattr(loop, "LOOK_AGAIN_S", 0.05)
+    monkeypatch.setattr(store_patience, "SILENT_S", 0.3)
+    async with bench(tmp_path / "s.sqlite", scripted()) as one:
+        answers, apply = asyncio.Event(), one.store.apply
+
+        async def silent(changes: Sequence[Change]) -> None:
+            await answers.wait()
+            await apply(changes)
+
+        monkeypatch.setattr(one.store, "apply", silent)
+        async with asyncio.timeout(30):
+            with pytest.raises(ManagerBusy, match="the store hasn't answered") as told:
+                await one.submit(10, key="once")
+        assert "same Idempotency-Key" in (told.value.next_step or "")
+        with pytest.raises(ManagerBusy, match="nothing was lost"):
+            await one.submit(10, key="once")
+        answers.set()
+        while one.manager.loop.trouble is not None:
+            await one.manager.broadcast.wait_beyond(one.manager.broadcast.serial, 0.05)
+        assert (await one.submit(10, key="once")).id == 1
 
 
 async def test_restarted_manager_asks_about_the_chunk_and_takes_its_answer(tmp_path: Path) -> None:

@@ -49,6 +49,8 @@ doesn't say when a chunk began, the moment on record may be late by as much."""
 
 ANSWER_WITHIN_S = 10.0
 """So long (real seconds) a caller waits for a store that is in trouble, before it is told so."""
+LOOK_AGAIN_S = 1.0
+"""Who has waited so long is told within this when the store turns out to be in trouble later."""
 
 Answered = TypeVar("Answered")
 
@@ -188,7 +190,11 @@ class DecisionLoop:
 
     def _give_up_on(self, future: asyncio.Future[Answered]) -> None:
         """Answer a caller whose turn can't be saved; one whose turn is on its way waits on."""
-        if self.trouble is not None and not future.done():
+        if future.done():
+            return
+        if self.trouble is None:
+            future.get_loop().call_later(LOOK_AGAIN_S, self._give_up_on, future)
+        else:
             future.set_exception(
                 ManagerBusy(
                     f"the manager can't save this at the moment: {self.trouble.message}",
