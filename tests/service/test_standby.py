@@ -200,8 +200,7 @@ def test_leader_cut_off_from_the_database_loses_it_and_ends_when_it_hears_of_tha
     with standby_of(leader, site) as standby:
         standby.log_until("standby: the store is in use by")
         with leader.connect() as client:
-            task_id = client.submit(program, SHOTS).id
-            wait_for_running_chunk(controller, at_least=1)
+            task_id = submit_and_wait_for_a_running_chunk(client, controller, program)
             relay.swallow(ways)
         standby.log_until("standby: this manager takes over")
         standby.log_until("listening on")

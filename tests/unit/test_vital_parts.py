@@ -22,6 +22,7 @@ from qpu_executor.testing.virtual_clock import VirtualClock
 from qpu_executor.testing.virtual_manager import VirtualManager
 
 SITE = """
+manager: {health_every_s: 3600}
 default_class: production
 policy: fifo
 job_classes: {production: {priority: 1, chunk_s: 10}}
