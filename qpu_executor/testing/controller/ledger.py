@@ -54,7 +54,7 @@ class ExecutionLedger:
 
 
 def read_ledger(path: Path) -> list[dict[str, Any]]:
-    """The lines of a ledger's file, of all processes that wrote to it; not one that is half there."""
+    """The lines of a ledger's file, of all processes that wrote to it; none that is half there."""
     whole, _, _ = path.read_text("utf-8").rpartition("\n")
     return [json.loads(line) for line in whole.splitlines()]
 
