@@ -104,7 +104,7 @@ class ScriptedClient:
                 if future.task_id is None:
                     future.task_id = next(self._ids)
 
-    def wait_for_orders(self, count: int, timeout_s: float = 20.0) -> list[ScriptedFuture]:
+    def wait_for_orders(self, count: int, timeout_s: float = 60.0) -> list[ScriptedFuture]:
         """Wait until `count` orders have come. Raises TimeoutError."""
         with self._changed:
             if not self._changed.wait_for(lambda: len(self.futures) >= count, timeout_s):

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -161,6 +162,8 @@ def test_the_same_pipeline_runs_wherever_its_profile_says(
 
 def test_the_site_has_one_qpu_of_every_kind_and_each_says_what_it_can(site: Any) -> None:
     with site.connect() as client:
+        while any(qpu.status != "online" for qpu in client.qpus()):
+            time.sleep(0.05)  # one that answers late is offline until the next look
         qpus = {qpu.name: qpu for qpu in client.qpus()}
         devices = client.devices()
     assert {name: qpu.kind for name, qpu in qpus.items()} == KINDS
@@ -170,4 +173,3 @@ def test_the_site_has_one_qpu_of_every_kind_and_each_says_what_it_can(site: Any)
         assert qpu.can is not None
         assert "pulser-abstract" in qpu.can.kinds
         assert qpu.job_classes == ["development"]
-        assert qpu.status == "online"

@@ -161,7 +161,7 @@ def remote_subject(qpu: QpuAdapter) -> Subject:
         (program(), program(duration_ns=160)),
         program(duration_ns=240),
         Program("unheard-of", "x"),
-        endless_shots=400,
+        endless_shots=1000,
         survives=True,
     )
 

@@ -69,8 +69,9 @@ class Here:
     @property
     def acknowledged(self) -> list[dict[str, Any]]:
         """What they have written down so far."""
-        lines = self.told.read_text("utf-8").splitlines() if self.told.exists() else []
-        return [json.loads(line) for line in lines]
+        told = self.told.read_text("utf-8") if self.told.exists() else ""
+        whole, _, _ = told.rpartition("\n")  # who writes may be in the middle of a line
+        return [json.loads(line) for line in whole.splitlines()]
 
     def wait_for_jobs(self, at_least: int) -> None:
         """Until the controller has begun so many."""

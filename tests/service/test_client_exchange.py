@@ -630,7 +630,7 @@ def test_ten_thousand_futures_are_in_flight_on_one_thread(served, sync_client):
     before = threading.active_count()
     futures = [sync_client.run_future(order()) for _ in range(10_000)]
     served.until(lambda: len(served.manager.tasks) == 10_000 and served.manager.streams)
-    assert threading.active_count() == before
+    assert threading.active_count() <= before  # one of an earlier test may have ended
 
     async def finish_all() -> None:
         for task_id in list(served.manager.tasks):

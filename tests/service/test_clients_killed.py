@@ -314,10 +314,11 @@ def test_a_killed_pipeline_that_is_resumed_adopts_what_waits_runs_and_is_done(
     with manager.connect() as watching:
         first = pipeline(tmp_path, manager.url, "--engine", engine)
         begun = until_running(watching, 2)
+        until(lambda: len(watching.tasks()) == 3)
         first.kill()
-        first.communicate(timeout=60)
         states = {task.state for task in watching.tasks()}
         assert TaskState.RUNNING in states
+        first.communicate(timeout=60)
         assert len(watching.tasks()) == 3
         out, err = pipeline(tmp_path, manager.url, "--resume", "--engine", engine).communicate(
             timeout=200

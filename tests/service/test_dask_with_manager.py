@@ -1,11 +1,10 @@
 """Quantum tasks on real Dask workers, through a real embedded manager and its emulator.
 
-Tasks that must wait stand behind a task of the test that occupies the one QPU,
-and are held there; nothing waits for time to pass.
+Tasks that must wait stand before a QPU that the test has drained; nothing waits for time
+to pass.
 """
 
 import asyncio
-import itertools
 import os
 import pickle
 import signal
@@ -23,7 +22,6 @@ from qpu_executor.model.states import TaskState
 pytestmark = pytest.mark.timeout(170)
 
 QPU = {"QPU": 1}
-blockers = itertools.count()
 LIVE = (TaskState.HELD, TaskState.QUEUED, TaskState.RUNNING)
 
 
@@ -46,18 +44,14 @@ def client(manager):
 
 
 @pytest.fixture
-def occupied(manager):
-    """The QPU has work for longer than a test; ends with it.
-
-    A program of its own each time: one that was simulated before takes no time.
-    """
-    sequence = builder()(13, 4000 + 4 * next(blockers))
-    blocker = manager.submit(sequence, 2000, job_class="production", name="blocker")
-    until(lambda: blocker.refresh().state is TaskState.RUNNING)
-    yield blocker
+def closed(manager):
+    """The QPU takes nothing, until the test calls this, or ends."""
+    manager.drain("emulator", "a test")
+    yield lambda: manager.resume("emulator")
     live = [task.id for task in manager.tasks(states=LIVE)]
     if live:
         manager.cancel_tasks(live)
+    manager.resume("emulator")
 
 
 def builder():
@@ -129,25 +123,25 @@ def test_what_the_device_refuses_is_the_error_of_the_future(client):
     assert caught.value.rule
 
 
-def test_a_hundred_tasks_wait_on_two_threads_while_classical_tasks_go_on(client, manager, occupied):
+def test_a_hundred_tasks_wait_on_two_threads_while_classical_tasks_go_on(client, manager, closed):
     sweep = quantum_task(builder(), shots=1, name="crowd")
     futures = client.map(sweep, [2] * 100, resources=QPU, pure=False)
     until(lambda: len(named(manager, "crowd")) == 100)
     assert client.submit(pow, 2, 5, pure=False).result(60) == 32
     assert not any(future.done() for future in futures)
-    occupied.cancel()
+    closed()
     results = client.gather(futures)
     assert len({result.task_id for result in results}) == 100
 
 
-def test_cancel_ends_the_task_at_the_manager(client, manager, occupied):
+def test_cancel_ends_the_task_at_the_manager(client, manager, closed):
     future = client.submit(quantum_task(builder(), shots=5, name="unwanted"), 2, resources=QPU)
     until(lambda: named(manager, "unwanted"))
     cancel(future)
     until(lambda: named(manager, "unwanted")[0].state is TaskState.CANCELLED)
 
 
-def test_cancelled_at_the_manager_it_is_the_error_of_the_future(client, manager, occupied):
+def test_cancelled_at_the_manager_it_is_the_error_of_the_future(client, manager, closed):
     future = client.submit(quantum_task(builder(), shots=5, name="stopped"), 2, resources=QPU)
     until(lambda: named(manager, "stopped"))
     named(manager, "stopped")[0].cancel()
@@ -155,7 +149,7 @@ def test_cancelled_at_the_manager_it_is_the_error_of_the_future(client, manager,
         future.result(60)
 
 
-def test_a_killed_worker_costs_no_shot_its_tasks_are_adopted(client, manager, occupied):
+def test_a_killed_worker_costs_no_shot_its_tasks_are_adopted(client, manager, closed):
     sweep = quantum_task(builder(), shots=7, name="survivor")
     futures = client.map(sweep, [2, 3, 4, 2], resources=QPU, pure=False)
     until(lambda: len(named(manager, "survivor")) == 4)
@@ -175,7 +169,7 @@ def test_a_killed_worker_costs_no_shot_its_tasks_are_adopted(client, manager, oc
         return pid not in now and sum(now.values()) == 4
 
     until(again)
-    occupied.cancel()
+    closed()
     manager.release_tasks(before)
     results = client.gather(futures)
     assert {result.task_id for result in results} == before
@@ -203,7 +197,7 @@ def test_killed_while_its_task_runs_the_task_is_adopted_too(client, manager):
     assert sum(result.counts.values()) == 9
 
 
-def test_a_cancelled_key_that_is_submitted_again_at_once_runs_once(client, manager, occupied):
+def test_a_cancelled_key_that_is_submitted_again_at_once_runs_once(client, manager, closed):
     """As soon as Dask itself lets it; the manager may not have heard of the end by then.
 
     The second adopts nothing of the first, which ends, and takes its own shots only.
@@ -219,20 +213,20 @@ def test_a_cancelled_key_that_is_submitted_again_at_once_runs_once(client, manag
     until(lambda: not client.run_on_scheduler(known))
     second = client.submit(task, 2, resources=QPU, key="again-key")
     until(lambda: [one.state for one in named(manager, "again")][:1] == [TaskState.CANCELLED])
-    occupied.cancel()
+    closed()
     assert second.result(120).shots == 8
     ended = [(one.state, one.info.shots_done) for one in named(manager, "again")]
     assert ended.count((TaskState.COMPLETED, 8)) == 1
     assert set(ended) == {(TaskState.CANCELLED, 0), (TaskState.COMPLETED, 8)}
 
 
-def test_a_restart_of_all_workers_ends_what_waits_and_new_tasks_run(client, manager, occupied):
+def test_a_restart_of_all_workers_ends_what_waits_and_new_tasks_run(client, manager, closed):
     future = client.submit(quantum_task(builder(), shots=5, name="dropped"), 2, resources=QPU)
     until(lambda: named(manager, "dropped"))
     client.restart()
-    assert future.status == "cancelled"
+    until(lambda: future.status == "cancelled")
     until(lambda: named(manager, "dropped")[0].state is TaskState.CANCELLED)
-    occupied.cancel()
+    closed()
     result = client.submit(quantum_task(builder(), shots=3), 2, resources=QPU).result(60)
     assert result.shots == 3
 

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -64,10 +65,10 @@ def dask_cluster(directory):
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     with subprocess.Popen(scheduler, text=True, cwd=directory, **quiet) as one:
         try:
-            assert one.stderr is not None
-            for said in one.stderr:
-                if file.exists() or "Registering Worker" in said:
-                    break
+            # It writes the file once it listens, whatever it says before and after.
+            while not file.exists():
+                assert one.poll() is None, one.communicate()[1]
+                time.sleep(0.01)
             with subprocess.Popen(worker, text=True, cwd=directory, **quiet) as other:
                 try:
                     yield {"kind": "dask", "scheduler_file": str(file)}

@@ -19,8 +19,8 @@ from qpu_executor.testing.sequences import line, small_sequence
 @pytest.fixture(scope="module")
 def slow() -> Program:
     """A program whose simulation takes seconds, so that there is time to kill."""
-    atoms = line(11, 5.5)
-    return to_program(small_sequence(pulser.AnalogDevice, atoms=atoms, duration_ns=3000))
+    atoms = line(14, 5.5)
+    return to_program(small_sequence(pulser.AnalogDevice, atoms=atoms, duration_ns=3500))
 
 
 @pytest.fixture(scope="module")

@@ -48,8 +48,8 @@ def patient(make_shared: Callable[..., Any]) -> Any:
 
 @pytest.fixture(scope="module")
 def strict(make_shared: Callable[..., Any]) -> Any:
-    """A manager that waits for requests for a second."""
-    return make_shared(site=SITE.replace("REQUEST_S", "1"))
+    """A manager that waits for requests for seconds: longer than a busy host keeps one back."""
+    return make_shared(site=SITE.replace("REQUEST_S", "4"))
 
 
 @contextmanager
@@ -188,6 +188,8 @@ def test_byte_by_byte_doesn_t_make_the_time_for_a_request_longer(strict: Any) ->
                 continue
             except ConnectionError:
                 break
+        else:
+            pytest.fail("it was never cut")
     assert received == b"" or received.startswith(b"HTTP/1.1 408")
     lives_on(strict)
 
@@ -245,10 +247,10 @@ def test_event_streams_beyond_the_limit_are_refused_until_one_ends(patient: Any)
         return int(connection.recv(65_536).split()[1])
 
     with ExitStack() as open_streams:
-        streams = [
-            open_streams.enter_context(raw(patient, request("GET", "/v1/events"))) for _ in range(3)
-        ]
-        assert [opened(one) for one in streams] == [200, 200, 200]
+        streams: list[socket.socket] = []
+        while len(streams) < 3:  # one of an earlier test may not be known to have ended yet
+            one = open_streams.enter_context(raw(patient, request("GET", "/v1/events")))
+            streams += [one] if opened(one) == 200 else []
         status, problem = asked(patient, "GET", "/v1/events")
         assert (status, problem["where"]) == (429, "limits.event_streams_per_caller")
         streams[0].close()

@@ -100,7 +100,15 @@ def test_what_the_site_does_not_know_is_refused_by_name(loaded):
         row(2, parsl_resource_specification={"shots": 10**9}).result(TIMEOUT)
 
 
-def test_cancel_ends_the_task_at_the_manager(loaded, manager):
+@pytest.fixture
+def drained(manager):
+    """The QPU takes nothing during the test: whatever is submitted waits."""
+    manager.drain("emulator", "a test")
+    yield
+    manager.resume("emulator")
+
+
+def test_cancel_ends_the_task_at_the_manager(loaded, manager, drained):
     long = row(12, 3000, parsl_resource_specification={"shots": 2000})
     assert cancel(long)
     with pytest.raises(TaskCancelled):
@@ -109,7 +117,7 @@ def test_cancel_ends_the_task_at_the_manager(loaded, manager):
         assert manager.task(number).refresh().state is TaskState.CANCELLED
 
 
-def test_shutdown_leaves_nothing_running_at_the_manager(manager, tmp_path):
+def test_shutdown_leaves_nothing_running_at_the_manager(manager, drained, tmp_path):
     executor = QPUExecutor(manager=manager.url)
     config = Config(executors=[executor], run_dir=str(tmp_path), initialize_logging=False)
     with parsl.load(config):
@@ -152,7 +160,7 @@ def test_an_embedded_manager_that_is_killed_ends_the_tasks_with_a_clear_error(
     )
     with parsl.load(config):
         assert row(2).result(TIMEOUT).shots == 30
-        futures = [row(12, 3000 + 4 * i) for i in range(3)]
+        futures = [row(14, 5000 + 4 * i, 5.5) for i in range(3)]  # none ends before the manager
         for process in set(psutil.Process().children()) - others:
             process.kill()
         for future in futures:

@@ -152,9 +152,12 @@ async def test_task_ends_with_the_chunk_that_meets_its_rule(tmp_path: Path) -> N
 
 
 async def _counted(one: Bench, task_id: int, shots: int) -> TaskRow:
-    while (row := await one.manager.task(task_id, ALICE)).shots_done < shots:
-        await one.manager.broadcast.wait_beyond(one.manager.broadcast.serial, 30)
-    return row
+    while True:
+        serial = one.manager.broadcast.serial
+        row = await one.manager.task(task_id, ALICE)
+        if row.shots_done >= shots:
+            return row
+        await one.manager.broadcast.wait_beyond(serial, 30)
 
 
 async def test_rule_isnt_looked_at_before_its_least_number_of_shots(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ async def farm(short):
 
 @asynccontextmanager
 async def opened(url, directory, **settings):
-    qpu = build("farm", {"url": url, "answer_s": 0.5, **settings})
+    qpu = build("farm", {"url": url, "answer_s": 30, **settings})
     await qpu.open(SystemClock(), directory)
     try:
         yield qpu
@@ -128,6 +128,8 @@ async def test_the_same_chunk_again_runs_once_and_another_under_its_name_is_refu
         assert (await posted(socket, json.dumps(body())))[0] == 202
     status, said = await posted(socket, json.dumps(body(shots=21)))
     assert (status, said["error"]) == (409, "conflict")
+    while not workers.calls:  # noqa: ASYNC110 (nobody tells)
+        await asyncio.sleep(0.01)
     workers.held.set()
     assert workers.calls == 1
 
@@ -301,7 +303,7 @@ async def test_what_a_lying_farm_says_becomes_no_result(
     monkeypatch.setattr(protocol, "MAX_WAIT_S", 0.0)
     async with (
         serving(Liar(farm[1], answer).app(), short / "liar") as url,
-        opened(url, tmp_path) as qpu,
+        opened(url, tmp_path, answer_s=3 if answer is hang else 30) as qpu,
     ):
         await qpu.start(order())
         found = await qpu.wait(ChunkId(1, 0))
@@ -354,7 +356,7 @@ async def test_a_farm_with_another_device_is_down_until_the_manager_is_restarted
     await other.open()
     address = tmp_path / "address"
     address.write_text(farm[2])
-    qpu = build("farm", {"address_file": str(address), "answer_s": 0.5})
+    qpu = build("farm", {"address_file": str(address), "answer_s": 30})
     await qpu.open(SystemClock(), tmp_path)
     assert (await qpu.health()).state is QpuState.UP
     # The next farm of this site is started on another node, with another device.

@@ -271,7 +271,7 @@ async def test_an_unexpected_error_of_the_sdk_is_no_clear_answer(tmp_path):
 async def test_a_job_that_comes_to_be_after_it_was_denied_is_cancelled(tmp_path):
     service = ScriptedService()
     service.gate.clear()
-    async with opened(service, tmp_path, call_timeout_s=0.05, settle_s=0.01) as qpu:
+    async with opened(service, tmp_path, call_timeout_s=3, settle_s=0.01) as qpu:
         with pytest.raises(ManagerUnreachable):
             await qpu.start(order())
         while True:
@@ -288,7 +288,7 @@ async def test_a_job_that_comes_to_be_after_it_was_denied_is_cancelled(tmp_path)
 async def test_a_service_that_asks_for_patience_is_left_alone_for_as_long(tmp_path):
     service = ScriptedService()
     async with opened(service, tmp_path) as qpu:
-        service.raises["send"] = ComeBackLaterError("busy", after_s=0.2)
+        service.raises["send"] = ComeBackLaterError("busy", after_s=4)
         with pytest.raises(DeviceError, match="busy"):
             await qpu.start(order())
         assert (await qpu.health()).state is QpuState.DOWN

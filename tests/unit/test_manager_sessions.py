@@ -178,10 +178,10 @@ async def test_tasks_of_a_session_fail_when_its_allocation_ends_and_no_more_come
     async with bench(path) as one:
         running = await one.submit(100)
         await one.qpu.next_order()
-        session = await one.open(ends_in_s=2.0, name="loop")
+        session = await one.open(ends_in_s=6.0, name="loop")  # its task needs one of them
         waiting = await one.submit(10, session_id=session.id)
         while waiting.id in one.manager.live:
-            await one.manager.broadcast.wait_beyond(one.manager.broadcast.serial, 30)
+            await one.manager.broadcast.wait_beyond(one.manager.broadcast.serial, 0.5)
         row = await one.manager.task(waiting.id, ALICE)
         assert row.state is TaskState.FAILED
         assert row.error is not None

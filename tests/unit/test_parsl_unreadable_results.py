@@ -17,7 +17,7 @@ from qpu_executor.errors import CallerError
 from qpu_executor.parsl.unreadable import RESULT_THREAD, GuardedSerializer, guard_results
 from qpu_executor.programs.pulser_pickling import install_if_imported
 
-TIMEOUT = 20
+TIMEOUT = 60
 
 
 class NeedsArgumentsError(Exception):
