@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from qpu_executor.cli.server_parts import build_site_policy
-from qpu_executor.errors import KeyConflict, RequestRefused
+from qpu_executor.errors import KeyConflict, ManagerBusy, RequestRefused
 from qpu_executor.manager.auth.caller import Caller, Role
 from qpu_executor.manager.service.new_session import NewSession
 from qpu_executor.manager.service.orders import NewTask
@@ -46,6 +47,13 @@ class Site(VirtualManager):
     async def session(self, session_id: str) -> SessionRow:
         found = await self.manager.store.session(session_id)
         assert found is not None
+        return found
+
+    async def until_closed(self, session: SessionRow) -> SessionRow:
+        """The store is asked in a thread, which may take a moment."""
+        async with asyncio.timeout(20):
+            while (found := await self.session(session.id)).closed_at is None:
+                await self.settle()
         return found
 
     async def beat(self, session: SessionRow, user: str = "ada") -> Any:
@@ -280,6 +288,48 @@ async def test_session_without_a_task_for_its_idle_time_ends(make: Make) -> None
             await site.settle()
         assert ended.closed_because == "it had no task for too long"
         assert 1900 <= (ended.closed_at - START_AT) / 1e6 <= 1910
+
+
+async def test_idle_time_goes_on_after_a_restart_but_for_the_time_away(make: Make) -> None:
+    async with make() as site:
+        idle = await site.open(idle_s=1000.0)
+        await site.submit(PROGRAM, 100, session_id=idle.id)
+        busy = await site.open(idle_s=1000.0)
+        await site.submit(PROGRAM, 900, session_id=busy.id)
+        await site.pass_time(700)
+        await site.open()  # the last that is on record of this manager
+    again = make()
+    await again.clock.advance(5000)
+    async with again as site:
+        await site.pass_time(5390)
+        assert (await site.session(idle.id)).closed_at is None, "600 s, and 390 s"
+        await site.pass_time(5400)
+        ended = await site.until_closed(idle)
+        assert ended.closed_because == "it had no task for too long"
+        await site.pass_time(6290)
+        assert (await site.session(busy.id)).closed_at is None, "its task ended at 5301 s"
+
+
+async def test_store_that_is_busy_for_a_moment_ends_no_watch(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with make() as site:
+        idle = await site.open(idle_s=100.0)
+        leased = await site.open(leased=True, lease_s=50.0)
+        store, asked = site.manager.store, asyncio.Event()
+
+        async def busy(ids: list[str]) -> Any:
+            asked.set()
+            monkeypatch.undo()
+            raise ManagerBusy("the database doesn't answer")
+
+        await site.pass_beating(leased, 95, every_s=40)
+        monkeypatch.setattr(store, "session_totals", busy)
+        await site.pass_time(101)
+        await asked.wait()
+        await site.pass_time(200)
+        await site.until_closed(idle)
+        assert (await site.session(leased.id)).lost_at is not None
 
 
 async def test_session_ends_with_its_lifetime_and_its_tasks_are_held(make: Make) -> None:
