@@ -381,6 +381,28 @@ async def test_what_closing_means_is_said_by_the_site_the_session_or_who_closes(
         assert (await site.row(task)).state is state
 
 
+async def test_what_is_said_of_the_tasks_of_a_closed_session_is_done(make: Make) -> None:
+    async with make() as site:
+        session = await site.open()
+        task = await site.submit(PROGRAM, 50, session_id=session.id)
+        await site.close(session)
+        closed = await site.session(session.id)
+        await site.pass_time(5)
+        await site.close(session)
+        assert (await site.row(task)).state is TaskState.RUNNING, "twice is once"
+        await site.close(session, TaskFate.HOLD)
+        await site.pass_time(12)
+        row = await site.row(task)
+        assert (row.state, row.shots_done) == (TaskState.HELD, 10)
+        assert "was closed at 2027-01-15 08:00:00 UTC" in row.held_because
+        await site.close(session, TaskFate.FINISH)
+        assert (await site.row(task)).state is TaskState.RUNNING
+        await site.close(session, TaskFate.CANCEL)
+        await site.pass_time(15)
+        assert (await site.row(task)).state is TaskState.CANCELLED
+        assert await site.session(session.id) == closed
+
+
 async def test_key_of_a_closed_session_names_a_new_one(make: Make) -> None:
     async with make() as site:
         first = await site.open(key="k")

@@ -139,13 +139,17 @@ class Sessions:
     ) -> SessionRow:
         """Close a session, and give back what it keeps. Twice is once.
 
-        `fate`: of its tasks; None: as the session says, or else the site. A Slurm job's own
-        session takes the others of the job with it.
+        `fate`: of its tasks, also if it is closed already; None: as the session says, or else
+        the site. A Slurm job's own session takes the others of the job with it.
         """
         session = await self.get(session_id, caller)
 
         def close(ledger: Ledger, now: Instant) -> None:
             if session_id not in self._open:
+                if fate is not None and self.tasks.any_of(session_id, ledger):
+                    _record(ledger, now, "SessionClosedFor", session, by)
+                    words = when_closed(session, session.closed_at or now)
+                    self.tasks.meet(session_id, fate, words, ledger, now)
                 return
             _record(ledger, now, "SessionClosedFor", session, by)
             self._end(session_id, fate or session.on_close, "", ledger, now)
