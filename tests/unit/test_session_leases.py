@@ -475,6 +475,58 @@ async def test_requeued_job_takes_the_place_of_its_earlier_incarnation(make: Mak
         assert (await site.session(second.id)).closed_at is None
 
 
+async def test_services_move_the_end_of_a_jobs_allocation_and_of_what_has_it_from_there(
+    make: Make,
+) -> None:
+    async with make() as site:
+        own = await site.open(by=PROLOG, kind="slurm", slurm=job(), ends_in_s=300.0)
+        run = await site.open(key="run", slurm=job(), ends_in_s=299.0)
+        brief = await site.open(key="brief", slurm=job(), ends_in_s=200.0)
+        first = await site.submit(PROGRAM, 250, session_id=own.id)
+        second = await site.submit(PROGRAM, 100, session_id=run.id)
+        await site.submit(PROGRAM, 150, session_id=brief.id)
+        with pytest.raises(RequestRefused, match="allocation"):
+            await site.submit(PROGRAM, 500, session_id=own.id)
+        await site.pass_time(50)
+        moved = await site.open(by=PROLOG, kind="slurm", slurm=job(), ends_in_s=600.0)
+        assert (moved.id, moved.ends_at) == (own.id, START_AT + 650_000_000)
+        for one in (own, run):
+            assert (await site.session(one.id)).ends_at == moved.ends_at
+        assert (await site.session(brief.id)).ends_at == brief.ends_at, "it has an end of its own"
+        assert await site.open(by=PROLOG, kind="slurm", slurm=job(), ends_in_s=600.5) == moved
+        assert (await site.open(kind="slurm", slurm=job(), ends_in_s=900.0)) == moved
+        assert (await site.open(key="run", slurm=job(), ends_in_s=900.0)).ends_at == moved.ends_at
+        site.manager.scheduler.check()
+        told = await site.journal("SessionOpenedFor")
+        assert [row.data.get("ends_at") for row in told] == [None, moved.ends_at]
+    again = make()
+    await again.clock.advance(60)
+    async with again as site:
+        await site.pass_time(640)
+        for task in (first, second):
+            assert (await site.row(task)).state is TaskState.COMPLETED, "after its first end"
+        await site.pass_time(651)
+        for one in (own, run):
+            ended = await site.session(one.id)
+            assert ended.closed_because == "its allocation has ended"
+
+
+async def test_allocation_that_is_shortened_ends_its_tasks_sooner(make: Make) -> None:
+    async with make() as site:
+        own = await site.open(by=PROLOG, kind="slurm", slurm=job(), ends_in_s=600.0)
+        task = await site.submit(PROGRAM, 400, session_id=own.id)
+        await site.pass_time(50)
+        with pytest.raises(RequestRefused, match="has ended already"):
+            await site.open(by=PROLOG, kind="slurm", slurm=job(), ends_in_s=-1.0)
+        await site.open(by=PROLOG, kind="slurm", slurm=job(), ends_in_s=75.0)
+        await site.pass_time(126)
+        row = await site.row(task)
+        assert row.state is TaskState.FAILED
+        assert str(row.error).startswith("SessionEnding")
+        assert 110 <= row.shots_done <= 125
+        assert (await site.session(own.id)).closed_at == START_AT + 125_000_000
+
+
 async def test_task_is_adopted_into_the_session_of_the_requeued_job(make: Make) -> None:
     async with make() as site:
         first = await site.open(by=PROLOG, kind="slurm", slurm=job(), ends_in_s=300.0)
