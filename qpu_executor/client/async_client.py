@@ -87,7 +87,8 @@ class AsyncClient(AsyncOperating):
         self._keeper = Keeper(address, credentials)
         self._leases = False
         self._submissions = Submissions(self._channel, session)
-        self._session = session
+        self._session = self._own_session = session
+        self._blocks: list[str] = []
         self._waits: Waits | None = None
         self._on_close = on_close
         self._closed = False
@@ -120,11 +121,13 @@ class AsyncClient(AsyncOperating):
             if self._waits is not None:
                 await self._waits.close()
             await self._channel.transport.close()
-            await asyncio.to_thread(self._keeper.close)
         finally:
-            if self._on_close is not None:
-                # It may wait for a child process.
-                await asyncio.to_thread(self._on_close)
+            try:
+                await asyncio.to_thread(self._keeper.close)
+            finally:
+                if self._on_close is not None:
+                    # It may wait for a child process.
+                    await asyncio.to_thread(self._on_close)
 
     async def __aenter__(self) -> Self:
         return await self.start()
@@ -399,18 +402,27 @@ class AsyncClient(AsyncOperating):
     ) -> AsyncIterator[SessionOut]:
         """A session with a lease for a block: submissions in it that name none belong to it.
 
-        It is closed at the end of the block, whatever ended that; what becomes of its tasks
-        then is `terms.on_close`, or else the site's say.
+        It is closed at the end of the block (of the last one of this client, if several name
+        it by its key), whatever ended that; what becomes of its tasks then is
+        `terms.on_close`, or else the site's say. Of blocks that overlap, the one that was
+        entered last is meant.
         """
         leased = replace(within_allocation(terms), leased=True)
         session = await self.open_session(name, key, account=account, terms=leased)
-        before = self._session
-        self._session = self._submissions.session = session.id
+        self._blocks.append(session.id)
+        self._use_latest_block()
         try:
             yield session
         finally:
-            self._session = self._submissions.session = before
-            await self.close_session(session.id)
+            self._blocks.remove(session.id)
+            self._use_latest_block()
+            if session.id not in self._blocks:
+                await self.close_session(session.id)
+
+    def _use_latest_block(self) -> None:
+        """Blocks of several coroutines or threads needn't end in the order of their beginning."""
+        self._session = self._blocks[-1] if self._blocks else self._own_session
+        self._submissions.session = self._session
 
     async def keep_session(self, session_id: str) -> SessionOut:
         """Renew a session that was opened elsewhere, if it has a lease, until this client closes.

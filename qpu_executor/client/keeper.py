@@ -3,7 +3,8 @@
 In a thread with a connection of its own: a coroutine that computes for a minute keeps its
 event loop, and with it the client, from doing anything, but loses no lease. (An extension
 that keeps Python's interpreter lock for so long does.) Losing a lease ends nothing: there
-is a warning, and the next renewal brings the session back.
+is a warning, and the next renewal brings the session back. Only a manager that says that the
+session has ended ends its renewals.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from qpu_executor.client.credentials import Credentials
 from qpu_executor.client.lease import Lease
 from qpu_executor.client.loop_thread import LoopThread
 from qpu_executor.client.transport import Transport
-from qpu_executor.errors import ManagerBusy, ManagerUnreachable, QpuExecutorError
 from qpu_executor.wire.sessions import HeartbeatOut
 
 log = logging.getLogger(__name__)
@@ -87,15 +87,15 @@ class Keeper:
         request = protocol.heartbeat(lease.session_id)
         while True:
             await asyncio.sleep(lease.pause_s(random.random()))  # noqa: S311 (spreads load)
-            channel = await self._connected()
             try:
+                channel = await self._connected()
                 answer = await channel.call(request, HeartbeatOut, wait_s=lease.patience_s)
-            except (ManagerBusy, ManagerUnreachable) as error:
+            except Exception as error:  # whatever it is: nobody else renews this lease
+                if lease.is_over(error):
+                    self._tell(lease.ended(error))
+                    self._renewals.pop(lease.session_id, None)
+                    return
                 told = lease.unanswered(error, time.monotonic())
-            except QpuExecutorError as error:
-                self._tell(lease.ended(error))
-                self._renewals.pop(lease.session_id, None)
-                return
             else:
                 told = lease.renewed(answer, time.monotonic())
             if told is not None:
@@ -105,8 +105,9 @@ class Keeper:
         if self._channel is None:
             # Credentials remember what the manager asked for: no two threads share them.
             own = copy.copy(self._credentials)
-            self._channel = Channel(Transport(self._address, own), wait_s=0.0)
-            await self._channel.transport.start()
+            channel = Channel(Transport(self._address, own), wait_s=0.0)
+            await channel.transport.start()
+            self._channel = channel
         return self._channel
 
     async def _last(self) -> None:

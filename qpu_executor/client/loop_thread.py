@@ -45,11 +45,7 @@ class LoopThread:
 
         Raises CallerError: not running, in a forked process, or on the loop's own thread.
         """
-        if self._pid is not None and self._pid != os.getpid():
-            raise CallerError(
-                f"this client belongs to process {self._pid}, and can't be used after a fork",
-                next_step="connect(client.url) in the new process",
-            )
+        self._refuse_after_fork()
         if self._loop is None:
             raise CallerError("this client is closed or not started", next_step="connect() again")
         if threading.current_thread() is self._thread:
@@ -59,15 +55,23 @@ class LoopThread:
             )
         return self._loop
 
+    def _refuse_after_fork(self) -> None:
+        if self._pid is not None and self._pid != os.getpid():
+            raise CallerError(
+                f"this client belongs to process {self._pid}, and can't be used after a fork",
+                next_step="connect(client.url) in the new process",
+            )
+
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the loop and wait for it. Ctrl-C cancels it."""
-        with self._lock:
-            try:
-                loop = self.check()
-            except CallerError:
-                work.close()
-                raise
-            future = asyncio.run_coroutine_threadsafe(work, loop)
+        try:
+            # Before the lock: a thread that the fork left behind may have had it.
+            self._refuse_after_fork()
+            with self._lock:
+                future = asyncio.run_coroutine_threadsafe(work, self.check())
+        except CallerError:
+            work.close()
+            raise
         try:
             return future.result()
         except concurrent.futures.CancelledError:
@@ -78,8 +82,9 @@ class LoopThread:
 
     def soon(self, callback: Callable[[], None]) -> None:
         """Call on the loop soon; may be used from the loop's thread as well."""
+        self._refuse_after_fork()
         with self._lock:
-            if self._pid != os.getpid() or self._loop is None:
+            if self._loop is None:
                 self.check()
             assert self._loop is not None
             self._loop.call_soon_threadsafe(callback)

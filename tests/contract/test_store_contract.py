@@ -42,6 +42,7 @@ from qpu_executor.manager.store.records import (
     ExpireTask,
     JournalRow,
     MarkSession,
+    MoveSession,
     ProgramRow,
     PutWindow,
     RevokeToken,
@@ -603,6 +604,13 @@ async def test_a_session_says_why_it_was_closed_and_that_it_is_lost(store: Store
     assert await store.session("s") == a_session("s", closed_at=30, closed_because="idle")
     with pytest.raises(StoreError):
         await store.apply([MarkSession("none", 20)])
+
+
+async def test_the_end_of_a_sessions_allocation_moves(store: Store) -> None:
+    await store.apply([AddSession(a_session("s", ends_at=100)), MoveSession("s", 70)])
+    assert await store.session("s") == a_session("s", ends_at=70)
+    with pytest.raises(StoreError):
+        await store.apply([MoveSession("none", 70)])
 
 
 async def test_everything_that_a_session_says_is_stored(store: Store) -> None:

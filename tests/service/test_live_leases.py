@@ -113,6 +113,26 @@ def test_block_has_a_session_that_is_renewed_and_closed_with_it(
         assert client.task_detail(client.submit(program, 1).id).session is None
 
 
+def test_blocks_that_overlap_leave_no_closed_session_behind(manager: Any, program: Program) -> None:
+    def home(client: Any) -> str | None:
+        found: str | None = client.task_detail(client.submit(program, 1).id).session
+        return found
+
+    with manager.connect() as client:
+        first, second = client.in_session("first"), client.in_session("second", "k")
+        again = client.in_session("again", "k")
+        one, other = first.__enter__(), second.__enter__()
+        assert again.__enter__().id == other.id
+        first.__exit__(None, None, None)
+        assert client.session(one.id).state == "closed"
+        assert home(client) == other.id
+        again.__exit__(None, None, None)
+        assert home(client) == other.id, "still within a block of it"
+        second.__exit__(None, None, None)
+        assert client.session(other.id).state == "closed"
+        assert home(client) is None
+
+
 def test_client_that_comes_back_is_told_and_its_tasks_go_on(manager: Any, program: Program) -> None:
     told: list[str] = []
     with manager.connect() as client:

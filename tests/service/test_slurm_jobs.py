@@ -150,7 +150,7 @@ def slurm(make_shared: Callable[..., Any]) -> Iterator[Site]:
             f"QPU={where}/hooks/qpu\nQPU_MANAGER={manager.url}\nQPU_SESSIONS={where}/sessions\n"
             "QPU_JOBS='Licenses=[^ ]*qpu'\n",
         )
-        for name in ("prolog", "epilog", "task_prolog"):
+        for name in ("prolog", "epilog", "task_prolog", "ends"):
             script = where / "hooks" / f"{name}.sh"
             shutil.copy(ROOT / "configs" / "slurm" / f"{name}.sh", script)
             cluster.hook(name, f"#!/bin/sh\nQPU_SLURM_ENV={where}/hooks/qpu.env exec {script}\n")
@@ -210,6 +210,44 @@ def test_requeued_job_is_a_new_incarnation_that_adopts_its_tasks(slurm: Site) ->
     assert [json.loads(one["slurm"])["restart_count"] for one in (first, second)] == [0, 1]
     assert slurm.task(task)["session_id"] == second["id"]
     assert slurm.task(task)["generation"] == 1
+
+
+def test_what_a_user_writes_into_a_job_is_not_what_slurm_says_of_it(slurm: Site) -> None:
+    victim = slurm.submit("echo up > victim\nexec sleep 600\n")
+    assert slurm.file("victim") == "up"
+    told = f" HetJobId={victim} Restarts=7 EndTime=2099-01-01T00:00:00"
+    file = slurm.cluster.directory / "sessions" / "$SLURM_JOB_ID.$SLURMD_NODENAME"
+    script = f"echo {slurm.sessions(victim)[0]['id']} > {file}\n"
+    job_id = slurm.submit(script, "--time=10", f"--comment={told}", f"--job-name=x{told}")
+    (session,) = slurm.closed(job_id)
+    assert json.loads(session["slurm"])["restart_count"] == 0
+    assert session["ends_at"] - session["opened_at"] <= 600 * 1_000_000
+    (unharmed,) = slurm.sessions(victim)
+    assert unharmed["closed_at"] is None
+    slurm.cluster.run("scancel", str(victim))
+    slurm.closed(victim)
+
+
+def test_end_of_an_allocation_that_was_moved_reaches_the_manager(slurm: Site) -> None:
+    job_id = slurm.submit(
+        """
+        $QPU submit program.json -n 4000 > moved.part && mv moved.part moved
+        exec sleep 600
+        """,
+        "--time=30",
+    )
+    task = slurm.file("moved")
+    (before,) = slurm.sessions(job_id)
+    slurm.cluster.run("scontrol", "update", f"JobId={job_id}", "TimeLimit=20")
+    slurm.cluster.run(str(slurm.cluster.directory / "hooks" / "ends"))
+    (after,) = slurm.sessions(job_id)
+    assert after["id"] == before["id"]
+    assert before["ends_at"] - after["ends_at"] == 600 * 1_000_000
+    assert json.loads(slurm.task(task)["wishes"])["session_ends_at"] == after["ends_at"]
+    slurm.cluster.run("scancel", str(job_id))
+    slurm.closed(job_id)
+    slurm.cluster.run(str(slurm.cluster.directory / "hooks" / "ends"))
+    assert len(slurm.sessions(job_id)) == 1, "what is closed stays closed"
 
 
 def test_every_task_of_an_array_has_a_session_of_its_own(slurm: Site) -> None:

@@ -27,6 +27,14 @@ def test_lease_is_renewed_three_times_in_its_length_and_not_by_all_at_once() -> 
     assert lease.patience_s == pytest.approx(20.0)
 
 
+def test_renewal_that_failed_is_tried_again_long_before_the_lease_is_over() -> None:
+    lease = Lease("s", 60.0, 0.0)
+    lease.unanswered(LOST, 40.0)  # 20 s until it was due, and 20 s of patience
+    assert lease.pause_s(0.999) < 6.1
+    lease.renewed(beat(), 45.0)
+    assert lease.pause_s(0.5) == pytest.approx(20.0)
+
+
 def test_user_is_told_once_when_a_lease_must_have_run_out_and_again_after_an_answer() -> None:
     lease = Lease("s", 60.0, 100.0)
     assert lease.unanswered(LOST, 159.0) is None

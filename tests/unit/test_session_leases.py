@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from qpu_executor.cli.server_parts import build_site_policy
-from qpu_executor.errors import KeyConflict, RequestRefused
+from qpu_executor.errors import KeyConflict, ManagerBusy, RequestRefused
 from qpu_executor.manager.auth.caller import Caller, Role
 from qpu_executor.manager.service.new_session import NewSession
 from qpu_executor.manager.service.orders import NewTask
@@ -46,6 +47,13 @@ class Site(VirtualManager):
     async def session(self, session_id: str) -> SessionRow:
         found = await self.manager.store.session(session_id)
         assert found is not None
+        return found
+
+    async def until_closed(self, session: SessionRow) -> SessionRow:
+        """The store is asked in a thread, which may take a moment."""
+        async with asyncio.timeout(20):
+            while (found := await self.session(session.id)).closed_at is None:
+                await self.settle()
         return found
 
     async def beat(self, session: SessionRow, user: str = "ada") -> Any:
@@ -282,6 +290,48 @@ async def test_session_without_a_task_for_its_idle_time_ends(make: Make) -> None
         assert 1900 <= (ended.closed_at - START_AT) / 1e6 <= 1910
 
 
+async def test_idle_time_goes_on_after_a_restart_but_for_the_time_away(make: Make) -> None:
+    async with make() as site:
+        idle = await site.open(idle_s=1000.0)
+        await site.submit(PROGRAM, 100, session_id=idle.id)
+        busy = await site.open(idle_s=1000.0)
+        await site.submit(PROGRAM, 900, session_id=busy.id)
+        await site.pass_time(700)
+        await site.open()  # the last that is on record of this manager
+    again = make()
+    await again.clock.advance(5000)
+    async with again as site:
+        await site.pass_time(5390)
+        assert (await site.session(idle.id)).closed_at is None, "600 s, and 390 s"
+        await site.pass_time(5400)
+        ended = await site.until_closed(idle)
+        assert ended.closed_because == "it had no task for too long"
+        await site.pass_time(6290)
+        assert (await site.session(busy.id)).closed_at is None, "its task ended at 5301 s"
+
+
+async def test_store_that_is_busy_for_a_moment_ends_no_watch(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with make() as site:
+        idle = await site.open(idle_s=100.0)
+        leased = await site.open(leased=True, lease_s=50.0)
+        store, asked = site.manager.store, asyncio.Event()
+
+        async def busy(ids: list[str]) -> Any:
+            asked.set()
+            monkeypatch.undo()
+            raise ManagerBusy("the database doesn't answer")
+
+        await site.pass_beating(leased, 95, every_s=40)
+        monkeypatch.setattr(store, "session_totals", busy)
+        await site.pass_time(101)
+        await asked.wait()
+        await site.pass_time(200)
+        await site.until_closed(idle)
+        assert (await site.session(leased.id)).lost_at is not None
+
+
 async def test_session_ends_with_its_lifetime_and_its_tasks_are_held(make: Make) -> None:
     async with make() as site:
         session = await site.open(lifetime_s=100.0)
@@ -329,6 +379,28 @@ async def test_what_closing_means_is_said_by_the_site_the_session_or_who_closes(
         await site.close(session, close_says)
         await site.pass_time(60)
         assert (await site.row(task)).state is state
+
+
+async def test_what_is_said_of_the_tasks_of_a_closed_session_is_done(make: Make) -> None:
+    async with make() as site:
+        session = await site.open()
+        task = await site.submit(PROGRAM, 50, session_id=session.id)
+        await site.close(session)
+        closed = await site.session(session.id)
+        await site.pass_time(5)
+        await site.close(session)
+        assert (await site.row(task)).state is TaskState.RUNNING, "twice is once"
+        await site.close(session, TaskFate.HOLD)
+        await site.pass_time(12)
+        row = await site.row(task)
+        assert (row.state, row.shots_done) == (TaskState.HELD, 10)
+        assert "was closed at 2027-01-15 08:00:00 UTC" in row.held_because
+        await site.close(session, TaskFate.FINISH)
+        assert (await site.row(task)).state is TaskState.RUNNING
+        await site.close(session, TaskFate.CANCEL)
+        await site.pass_time(15)
+        assert (await site.row(task)).state is TaskState.CANCELLED
+        assert await site.session(session.id) == closed
 
 
 async def test_key_of_a_closed_session_names_a_new_one(make: Make) -> None:
@@ -401,6 +473,58 @@ async def test_requeued_job_takes_the_place_of_its_earlier_incarnation(make: Mak
         with pytest.raises(RequestRefused, match="was requeued"):
             await site.open(kind="slurm", slurm=job())
         assert (await site.session(second.id)).closed_at is None
+
+
+async def test_services_move_the_end_of_a_jobs_allocation_and_of_what_has_it_from_there(
+    make: Make,
+) -> None:
+    async with make() as site:
+        own = await site.open(by=PROLOG, kind="slurm", slurm=job(), ends_in_s=300.0)
+        run = await site.open(key="run", slurm=job(), ends_in_s=299.0)
+        brief = await site.open(key="brief", slurm=job(), ends_in_s=200.0)
+        first = await site.submit(PROGRAM, 250, session_id=own.id)
+        second = await site.submit(PROGRAM, 100, session_id=run.id)
+        await site.submit(PROGRAM, 150, session_id=brief.id)
+        with pytest.raises(RequestRefused, match="allocation"):
+            await site.submit(PROGRAM, 500, session_id=own.id)
+        await site.pass_time(50)
+        moved = await site.open(by=PROLOG, kind="slurm", slurm=job(), ends_in_s=600.0)
+        assert (moved.id, moved.ends_at) == (own.id, START_AT + 650_000_000)
+        for one in (own, run):
+            assert (await site.session(one.id)).ends_at == moved.ends_at
+        assert (await site.session(brief.id)).ends_at == brief.ends_at, "it has an end of its own"
+        assert await site.open(by=PROLOG, kind="slurm", slurm=job(), ends_in_s=600.5) == moved
+        assert (await site.open(kind="slurm", slurm=job(), ends_in_s=900.0)) == moved
+        assert (await site.open(key="run", slurm=job(), ends_in_s=900.0)).ends_at == moved.ends_at
+        site.manager.scheduler.check()
+        told = await site.journal("SessionOpenedFor")
+        assert [row.data.get("ends_at") for row in told] == [None, moved.ends_at]
+    again = make()
+    await again.clock.advance(60)
+    async with again as site:
+        await site.pass_time(640)
+        for task in (first, second):
+            assert (await site.row(task)).state is TaskState.COMPLETED, "after its first end"
+        await site.pass_time(651)
+        for one in (own, run):
+            ended = await site.session(one.id)
+            assert ended.closed_because == "its allocation has ended"
+
+
+async def test_allocation_that_is_shortened_ends_its_tasks_sooner(make: Make) -> None:
+    async with make() as site:
+        own = await site.open(by=PROLOG, kind="slurm", slurm=job(), ends_in_s=600.0)
+        task = await site.submit(PROGRAM, 400, session_id=own.id)
+        await site.pass_time(50)
+        with pytest.raises(RequestRefused, match="has ended already"):
+            await site.open(by=PROLOG, kind="slurm", slurm=job(), ends_in_s=-1.0)
+        await site.open(by=PROLOG, kind="slurm", slurm=job(), ends_in_s=75.0)
+        await site.pass_time(126)
+        row = await site.row(task)
+        assert row.state is TaskState.FAILED
+        assert str(row.error).startswith("SessionEnding")
+        assert 110 <= row.shots_done <= 125
+        assert (await site.session(own.id)).closed_at == START_AT + 125_000_000
 
 
 async def test_task_is_adopted_into_the_session_of_the_requeued_job(make: Make) -> None:

@@ -157,7 +157,7 @@ class Manager:
             self.dispatcher.calibrate(command.qpu)
         self.dispatcher.watch_health()
         self.retention.start()
-        self.sessions.watch.start(self.loop.die)
+        self.sessions.watch.start(snapshot.latest_at, self.loop.die)
 
     async def _fill(self, scheduler: Scheduler, policy: SitePolicy, snapshot: Snapshot) -> Restored:
         """Put everything that is stored, and what was used before, into an empty core."""

@@ -49,6 +49,13 @@ class SessionTasks:
             self._let_go(task_id, ledger, now)
         return found
 
+    def move_end(self, session: SessionRow, ledger: Ledger, now: Instant) -> None:
+        """The session's allocation ends at another time: so do its tasks."""
+        for one in _tasks_of(session.id, ledger):
+            row = ledger.row(one.id)
+            if row is not None and not row.state.final:  # time has gone on in the core
+                self._rebind(row, session, ledger, now)
+
     def take_over(
         self, task_id: int, session: SessionRow | None, ledger: Ledger, now: Instant
     ) -> None:
@@ -57,12 +64,15 @@ class SessionTasks:
         if row is None or row.state.final:
             return
         if session is not None and session.id != row.session_id:
-            wishes = replace(row.wishes, session_ends_at=session.ends_at)
-            ledger.remember(AskTask(row.id, session_id=session.id, wishes=wishes))
-            rebound = TaskRebound(row.id, session.id, session.ends_at)
-            self._loop.decide(rebound, None, ledger, now)
+            self._rebind(row, session, ledger, now)
         if row.held_because:
             self._let_go(row.id, ledger, now)
+
+    def _rebind(self, row: TaskRow, session: SessionRow, ledger: Ledger, now: Instant) -> None:
+        wishes = replace(row.wishes, session_ends_at=session.ends_at)
+        ledger.remember(AskTask(row.id, session_id=session.id, wishes=wishes))
+        rebound = TaskRebound(row.id, session.id, session.ends_at)
+        self._loop.decide(rebound, None, ledger, now)
 
     def _hold(self, row: TaskRow, why: str, ledger: Ledger, now: Instant) -> None:
         if row.cancel_asked or (row.hold_asked and not row.held_because):

@@ -1,8 +1,9 @@
 """When sessions run out: leases, grace, idle and life time, on the manager's clock.
 
 Who was heard when is in memory alone, so that a heartbeat costs no write; a manager that is
-started again gives everybody a whole lease. Time in which this process did not get to run
-(a stopped process, a host that slept, a clock that jumped) is added to everybody's.
+started again gives everybody a whole lease, and a whole grace. Idle and life time are those of
+the rows. Time in which no manager was there, or this process did not get to run (a stopped
+process, a host that slept, a clock that jumped), is added to everybody's leases and idle times.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ log = logging.getLogger(__name__)
 LOOK_EVERY_S = 5.0
 """Real seconds between two looks at the clock while there are leases."""
 
-TRY_AGAIN_S = 1.0
-"""Real seconds until a session that couldn't be ended (a store in trouble) is tried again."""
-
 ABSENT_S = 2.0
 """A look that comes so many real seconds late says that the manager wasn't there."""
+
+AGAIN_S = 5.0
+"""Real seconds until what couldn't be done (a store in trouble) is tried again."""
 
 MOST_ABSENCES = 100
 """So many of them are remembered, the latest."""
@@ -70,6 +71,7 @@ class SessionWatch:
         self._sessions = sessions
         self._run_out = run_out
         self._since = clock.now()
+        self._away_us = 0
         self._absences: list[tuple[Instant, int]] = []
         self._heard: dict[str, Instant] = {}
         self._active: dict[str, Instant] = {}
@@ -77,9 +79,14 @@ class SessionWatch:
         self._until: Instant | None = None
         self._task: asyncio.Task[None] | None = None
 
-    def start(self, died: Died) -> None:
-        """Begin to watch; from here on leases run. `died`: see `vital`."""
+    def start(self, latest_at: Instant, died: Died) -> None:
+        """Begin to watch; from here on leases run.
+
+        `latest_at`: the newest instant in the store, after which nobody may have been there.
+        `died`: see `vital`.
+        """
         self._since = self._clock.now()
+        self._away_us = max(0, self._since - latest_at) if latest_at else 0
         self._task = vital(self._watch(), "sessions", died)
 
     async def close(self) -> None:
@@ -132,8 +139,10 @@ class SessionWatch:
             lease = after(self.heard_at(session), session.lease_s)
             found.append(Deadline(lease, RunsOut.LEASE))
         if session.idle_s is not None:
-            active = max(self._active.get(session.id, 0), self._since, session.opened_at)
-            found.append(Deadline(after(active, session.idle_s), RunsOut.IDLE))
+            active = max(self._active.get(session.id, 0), session.opened_at)
+            away_us = self._away_us if active < self._since else 0
+            idle_from = active + away_us + self._absent_us(active)
+            found.append(Deadline(after(idle_from, session.idle_s), RunsOut.IDLE))
         if session.expires_at is not None:
             found.append(Deadline(session.expires_at, RunsOut.LIFETIME))
         if session.ends_at is not None:
@@ -154,11 +163,14 @@ class SessionWatch:
                 try:
                     await self._run_out(session, deadline.what)
                 except QpuExecutorError as error:
-                    log.warning("%s hasn't ended yet, later again: %s", session.named, error)
                     failed = True
-            if failed:
-                pause_s = TRY_AGAIN_S * self._rules.time_scale
-                await self._clock.sleep_until(after(self._clock.now(), pause_s))
+                    log.warning("%s: its %s is over, but %s", session.named, deadline.what, error)
+                except Exception:
+                    failed = True
+                    log.exception("%s: its %s is over", session.named, deadline.what)
+            if failed:  # whoever watches no more lets every lease and allocation go on for ever
+                again_at = after(self._clock.now(), AGAIN_S * self._rules.time_scale)
+                await self._clock.sleep_until(again_at)
 
     async def _sleep(self) -> None:
         """Until the next deadline or a change; with leases about, never long at a time."""

@@ -29,12 +29,20 @@ from qpu_executor.manager.store.records import (
     AddSession,
     CloseSession,
     MarkSession,
+    MoveSession,
     SessionRow,
     TaskRow,
 )
 from qpu_executor.model.clock import Clock
 from qpu_executor.model.sessions import SessionHints, SlurmJob, TaskFate
 from qpu_executor.model.values import Instant
+
+SAME_END_US = 1_000_000
+"""Two ends that differ by no more are one that was measured twice."""
+
+SAME_ALLOCATION_US = 60_000_000
+"""A session of a job whose end differs from the job's by no more has it from the job; the clocks
+of nodes and manager may differ."""
 
 
 class Sessions:
@@ -73,7 +81,8 @@ class Sessions:
         """Open a session, or find the open one of this caller with the same key, as it is.
 
         An incarnation of a Slurm job has one session of its own; that of a requeued job
-        takes the place of the one before. `by`: who opens it for the caller, if that is
+        takes the place of the one before. A service that names another end of its allocation
+        moves that. `by`: who opens it for the caller, if that is
         somebody else; on record. Such a one vouches for account and class, as a batch
         scheduler does that has checked them.
 
@@ -85,22 +94,15 @@ class Sessions:
             wanted = replace(wanted, key=f"slurm/{job.cluster}/{job.job_id}/{job.restart_count}")
         found = self._found(caller, wanted)
         if found is not None:
-            return await self._back(found)
+            return await self._moved(await self._back(found), wanted, by)
         vouched = by is not None and by.name != caller.name
         rights = self._rights()
         if wanted.job_class is not None and not vouched:
             rights.refuse_class(caller, wanted.job_class)
         account = wanted.account if vouched else None
         wanted = replace(wanted, account=account or rights.account(caller, wanted.account))
-        now = self._clock.now()
-        session = wanted.row(caller, self.rules, now)
-        if session.ends_at is not None and session.ends_at <= now:
-            raise RequestRefused(
-                "the session's allocation has ended already",
-                where="ends_at" if wanted.ends_in_s is None else "ends_in_s",
-                expected="an instant to come, on the manager's clock",
-                next_step="open it in an allocation that has time left",
-            )
+        session = wanted.row(caller, self.rules, self._clock.now())
+        self._refuse_past(session.ends_at, wanted)
         wish = wanted.keep_warm
         qpu = None if wish is None else self.holds.checked(wish, session.account, None)
 
@@ -139,13 +141,17 @@ class Sessions:
     ) -> SessionRow:
         """Close a session, and give back what it keeps. Twice is once.
 
-        `fate`: of its tasks; None: as the session says, or else the site. A Slurm job's own
-        session takes the others of the job with it.
+        `fate`: of its tasks, also if it is closed already; None: as the session says, or else
+        the site. A Slurm job's own session takes the others of the job with it.
         """
         session = await self.get(session_id, caller)
 
         def close(ledger: Ledger, now: Instant) -> None:
             if session_id not in self._open:
+                if fate is not None and self.tasks.any_of(session_id, ledger):
+                    _record(ledger, now, "SessionClosedFor", session, by)
+                    words = when_closed(session, session.closed_at or now)
+                    self.tasks.meet(session_id, fate, words, ledger, now)
                 return
             _record(ledger, now, "SessionClosedFor", session, by)
             self._end(session_id, fate or session.on_close, "", ledger, now)
@@ -274,6 +280,54 @@ class Sessions:
                 self._end(one.id, self.rules.on_end, why, ledger, now)
         return None
 
+    async def _moved(
+        self, session: SessionRow, wanted: NewSession, by: Caller | None
+    ) -> SessionRow:
+        """The session, with the end that a service says its job's allocation has now.
+
+        Raises RequestRefused for an end that is past.
+        """
+        ends_at = wanted.end(self._clock.now())
+        before = session.ends_at
+        trusted = by is not None and by.has(Role.SERVICE) and session.kind == SLURM
+        if not trusted or ends_at is None or _about(ends_at, before, SAME_END_US):
+            return session
+        self._refuse_past(ends_at, wanted)
+
+        def move(ledger: Ledger, now: Instant) -> list[SessionRow] | RequestRefused:
+            refusal = self.enter(session.id, ledger, now)
+            if refusal is not None:
+                return refusal
+            _record(ledger, now, "SessionOpenedFor", session, by, ends_at=ends_at)
+            its = [one for one in self._of_job_of(session) if one.id != session.id]
+            with_it = [one for one in its if _about(one.ends_at, before, SAME_ALLOCATION_US)]
+            return [self._move(one, ends_at, ledger, now) for one in (session, *with_it)]
+
+        moved = await self._loop.run(move)
+        if isinstance(moved, RequestRefused):
+            raise moved
+        for one in moved:
+            self.watch.look_again(one)
+        return moved[0]
+
+    def _move(
+        self, session: SessionRow, ends_at: Instant, ledger: Ledger, now: Instant
+    ) -> SessionRow:
+        moved = self._open[session.id] = replace(self._open[session.id], ends_at=ends_at)
+        ledger.changes.append(MoveSession(session.id, ends_at))
+        ledger.record("SessionMoved", {"from": session.ends_at, "ends_at": ends_at}, now, session)
+        self.tasks.move_end(moved, ledger, now)
+        return moved
+
+    def _refuse_past(self, ends_at: Instant | None, wanted: NewSession) -> None:
+        if ends_at is not None and ends_at <= self._clock.now():
+            raise RequestRefused(
+                "the session's allocation has ended already",
+                where="ends_at" if wanted.ends_in_s is None else "ends_in_s",
+                expected="an instant to come, on the manager's clock",
+                next_step="open it in an allocation that has time left",
+            )
+
     async def _back(self, session: SessionRow) -> SessionRow:
         return (await self._regain(session)).session
 
@@ -380,6 +434,10 @@ class Sessions:
         ]
 
 
+def _about(one: Instant | None, other: Instant | None, most_us: int) -> bool:
+    return one is not None and other is not None and abs(one - other) <= most_us
+
+
 _WHY = {
     RunsOut.GRACE: "nobody renewed its lease",
     RunsOut.IDLE: "it had no task for too long",
@@ -414,8 +472,14 @@ def _job_taken(
 
 
 def _record(
-    ledger: Ledger, now: Instant, what: str, session: SessionRow, by: Caller | None
+    ledger: Ledger,
+    now: Instant,
+    what: str,
+    session: SessionRow,
+    by: Caller | None,
+    **about: object,
 ) -> None:
     """Note what a service did for somebody."""
     if by is not None and by.name != session.owner:
-        ledger.record(what, {**who_of(by), "session": session.id, "user": session.owner}, now)
+        words = {"session": session.id, "user": session.owner, **about}
+        ledger.record(what, {**who_of(by), **words}, now)

@@ -35,6 +35,7 @@ from qpu_executor.manager.store.records import (
     DropWindow,
     ExpireTask,
     MarkSession,
+    MoveSession,
     ProgramRow,
     PutWindow,
     RevokeToken,
@@ -58,6 +59,10 @@ def sliced(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
         yield items[start : start + SLICE]
 
 
+OfSession = AddSession | CloseSession | MarkSession | MoveSession
+"""What happens to sessions, in its order."""
+
+
 def write(connection: Connection, prepared: Prepared, changes: Sequence[Change]) -> None:
     """Run all changes. Raises StoreError where one refers to a row that isn't there."""
     run = partial(prepared.run, connection)
@@ -65,7 +70,7 @@ def write(connection: Connection, prepared: Prepared, changes: Sequence[Change])
     adds: dict[type, list[Values]] = {
         kind: [] for kind in (AddTask, AddChunk, AddJournal, AddToken)
     }
-    of_sessions: list[AddSession | CloseSession | MarkSession] = []
+    of_sessions: list[OfSession] = []
     task_updates: list[Values] = []
     chunk_updates: list[Values] = []
     discards: list[Values] = []
@@ -88,7 +93,7 @@ def write(connection: Connection, prepared: Prepared, changes: Sequence[Change])
                 chunk_updates.append(_chunk_update(change))
             case DiscardChunks(task_id):
                 discards.append({"of_task": task_id})
-            case AddSession() | CloseSession() | MarkSession():
+            case AddSession() | CloseSession() | MarkSession() | MoveSession():
                 of_sessions.append(change)
             case AddToken(token):
                 adds[AddToken].append(rows.TOKEN.values(token))
@@ -129,7 +134,7 @@ def write(connection: Connection, prepared: Prepared, changes: Sequence[Change])
         run(queries.add_journal, adds[AddJournal])
 
 
-def _change_session(run: Run, change: AddSession | CloseSession | MarkSession) -> None:
+def _change_session(run: Run, change: OfSession) -> None:
     """One after the other: a key may pass from one session to the next within a transaction."""
     if isinstance(change, AddSession):
         session = change.session
@@ -140,6 +145,8 @@ def _change_session(run: Run, change: AddSession | CloseSession | MarkSession) -
     of: Values = {"of_session": change.session_id}
     if isinstance(change, CloseSession):
         statement, of = queries.close_sessions, {**of, "at": change.at, "because": change.because}
+    elif isinstance(change, MoveSession):
+        statement, of = queries.move_sessions, {**of, "new_ends_at": change.ends_at}
     else:
         statement, of = queries.mark_sessions, {**of, "new_lost_at": change.lost_at}
     _update(run, statement, [of], lambda of: f"session {of['of_session']!r}")

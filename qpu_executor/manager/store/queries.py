@@ -120,6 +120,12 @@ mark_sessions = (
     .values(lost_at=bindparam("new_lost_at", type_=BigInteger))
 )
 
+move_sessions = (
+    update(sessions)
+    .where(sessions.c.id == bindparam("of_session"))
+    .values(ends_at=bindparam("new_ends_at", type_=BigInteger))
+)
+
 free_session_key = (
     update(sessions)
     .where(

@@ -334,6 +334,14 @@ class MarkSession:
 
 
 @dataclass(frozen=True, slots=True)
+class MoveSession:
+    """Set when a session's allocation ends."""
+
+    session_id: str
+    ends_at: Instant
+
+
+@dataclass(frozen=True, slots=True)
 class PutWindow:
     """Insert a window, or replace the one of this QPU and name."""
 
@@ -410,6 +418,7 @@ Change = (
     | AddSession
     | CloseSession
     | MarkSession
+    | MoveSession
     | PutWindow
     | DropWindow
     | AddToken
