@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from qpu_executor.cancellation import only_own_cancellation
 from qpu_executor.client import protocol
 from qpu_executor.client.address import Address
 from qpu_executor.client.channel import Channel
@@ -23,7 +24,7 @@ from qpu_executor.client.credentials import Credentials
 from qpu_executor.client.lease import Lease
 from qpu_executor.client.loop_thread import LoopThread
 from qpu_executor.client.transport import Transport
-from qpu_executor.errors import ManagerBusy, ManagerUnreachable, QpuExecutorError
+from qpu_executor.errors import InternalError, ManagerBusy, ManagerUnreachable, QpuExecutorError
 from qpu_executor.wire.sessions import HeartbeatOut
 
 log = logging.getLogger(__name__)
@@ -87,15 +88,19 @@ class Keeper:
         request = protocol.heartbeat(lease.session_id)
         while True:
             await asyncio.sleep(lease.pause_s(random.random()))  # noqa: S311 (spreads load)
-            channel = await self._connected()
             try:
-                answer = await channel.call(request, HeartbeatOut, wait_s=lease.patience_s)
+                with only_own_cancellation():
+                    channel = await self._connected()
+                    answer = await channel.call(request, HeartbeatOut, wait_s=lease.patience_s)
             except (ManagerBusy, ManagerUnreachable) as error:
                 told = lease.unanswered(error, time.monotonic())
             except QpuExecutorError as error:
                 self._tell(lease.ended(error))
                 self._renewals.pop(lease.session_id, None)
                 return
+            except Exception as error:  # whoever stops here loses the lease without a word
+                log.warning("a renewal failed, and is tried again", exc_info=error)
+                told = lease.unanswered(InternalError(repr(error)), time.monotonic())
             else:
                 told = lease.renewed(answer, time.monotonic())
             if told is not None:
@@ -105,8 +110,9 @@ class Keeper:
         if self._channel is None:
             # Credentials remember what the manager asked for: no two threads share them.
             own = copy.copy(self._credentials)
-            self._channel = Channel(Transport(self._address, own), wait_s=0.0)
-            await self._channel.transport.start()
+            channel = Channel(Transport(self._address, own), wait_s=0.0)
+            await channel.transport.start()
+            self._channel = channel
         return self._channel
 
     async def _last(self) -> None:
