@@ -9,8 +9,11 @@ waits in silence. Source: https://docs.python.org/3/library/asyncio-task.html
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
+
+Answer = TypeVar("Answer")
 
 
 class CancelledElsewhereError(Exception):
@@ -30,3 +33,14 @@ def only_own_cancellation() -> Iterator[None]:
         if this is not None and this.cancelling():
             raise
         raise CancelledElsewhereError("what it waited for was cancelled") from None
+
+
+async def in_thread_to_its_end(run: Callable[..., Answer], *arguments: object) -> Answer:
+    """Run in a thread, and to the end even where the caller is cancelled meanwhile."""
+    running = asyncio.ensure_future(asyncio.to_thread(run, *arguments))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        running.exception()  # whoever cancelled doesn't ask how it ended
+        raise

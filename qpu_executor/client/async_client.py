@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
 
+from qpu_executor.cancellation import CancelledElsewhereError, only_own_cancellation
 from qpu_executor.client import protocol
 from qpu_executor.client.address import Address
 from qpu_executor.client.channel import Channel
@@ -153,7 +154,11 @@ class AsyncClient(AsyncOperating):
     async def submit_order(self, order: TaskOrder) -> AsyncTask:
         """Submit one order. Raises the refusal."""
         self._running()
-        accepted = await self._submissions.add(order)
+        try:
+            with only_own_cancellation():
+                accepted = await self._submissions.add(order)
+        except CancelledElsewhereError:
+            raise _closed_meanwhile() from None
         return AsyncTask(self, accepted.task, accepted.cursor)
 
     async def submit_each(self, orders: Iterable[TaskOrder]) -> list[AsyncTask | QpuExecutorError]:
@@ -167,6 +172,8 @@ class AsyncClient(AsyncOperating):
                 found.append(AsyncTask(self, answer.task, answer.cursor))
             elif isinstance(answer, QpuExecutorError):
                 found.append(answer)
+            elif isinstance(answer, asyncio.CancelledError):
+                found.append(_closed_meanwhile())
             else:
                 raise answer
         return found
@@ -506,3 +513,11 @@ def order_of(program: Program | Any, shots: int, **options: Any) -> TaskOrder:
             expected=", ".join(sorted(known - {"program", "shots"})),
         )
     return TaskOrder(to_program(program), shots, **options)
+
+
+def _closed_meanwhile() -> CallerError:
+    """Nobody knows whether the manager has taken it."""
+    return CallerError(
+        "this client was closed while it submitted",
+        next_step="connect() again, and submit it under the same key: it runs once",
+    )

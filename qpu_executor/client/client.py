@@ -402,8 +402,10 @@ def _close(
     thread: LoopThread, client: AsyncClient, orders: Orders, on_close: Callable[[], None]
 ) -> None:
     async def last() -> None:
-        await client.close()
-        orders.close()
+        try:
+            await client.close()
+        finally:
+            orders.close()
 
     try:
         thread.stop(last)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections import deque
 from concurrent.futures import Future
@@ -28,6 +29,31 @@ class TaskFuture(Future[Result]):
         # Whoever holds the future keeps the client that will fulfil it.
         self.client = client
         self.task_id: int | None = None
+        self._pid = os.getpid()
+
+    def result(self, timeout: float | None = None) -> Result:
+        """The result. Raises the task's error, TimeoutError, and CallerError after a fork."""
+        if os.getpid() == self._pid:
+            return super().result(timeout)
+        try:
+            return super().result(0)
+        except TimeoutError:
+            raise self._forked() from None
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """The task's error, None if it has a result. Raises as `result` does."""
+        if os.getpid() == self._pid:
+            return super().exception(timeout)
+        try:
+            return super().exception(0)
+        except TimeoutError:
+            raise self._forked() from None
+
+    def _forked(self) -> CallerError:
+        return CallerError(
+            f"this future belongs to process {self._pid}, and never ends after a fork",
+            next_step="connect(client.url) in the new process, and wait for the task by its id",
+        )
 
 
 class Orders:
@@ -59,7 +85,7 @@ class Orders:
             left = {future for _, future in self._new} | self._open
             self._new.clear()
         for future in left:
-            self._fail(future, CallerError("the client was closed while it waited"))
+            self._fail(future, _closed())
 
     def _take(self) -> None:
         with self._lock:
@@ -70,11 +96,14 @@ class Orders:
                 answer = self._client.post(order)
             except QpuExecutorError as error:
                 self._fail(future, error)
+            except Exception as error:  # it is this one's; the others' are still to be sent
+                self._fail(future, InternalError(f"it couldn't be submitted: {error!r}"))
             else:
                 answer.add_done_callback(partial(self._accepted, future))
 
     def _accepted(self, future: TaskFuture, answer: asyncio.Future[Accepted]) -> None:
         if answer.cancelled():
+            self._fail(future, _closed())
             return
         if (error := answer.exception()) is not None:
             self._fail(future, error)
@@ -91,6 +120,7 @@ class Orders:
 
     def _ended(self, future: TaskFuture, wait: asyncio.Future[TaskEnd]) -> None:
         if wait.cancelled():
+            self._fail(future, _closed())
             return
         try:
             result = result_or_raise(wait.result())
@@ -106,3 +136,7 @@ class Orders:
         self._open.discard(future)
         if not future.done():
             future.set_exception(error)
+
+
+def _closed() -> CallerError:
+    return CallerError("the client was closed while it waited")

@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from qpu_executor.cancellation import only_own_cancellation
 from qpu_executor.client import protocol
 from qpu_executor.client.address import Address
 from qpu_executor.client.channel import Channel
@@ -88,8 +89,9 @@ class Keeper:
         while True:
             await asyncio.sleep(lease.pause_s(random.random()))  # noqa: S311 (spreads load)
             try:
-                channel = await self._connected()
-                answer = await channel.call(request, HeartbeatOut, wait_s=lease.patience_s)
+                with only_own_cancellation():
+                    channel = await self._connected()
+                    answer = await channel.call(request, HeartbeatOut, wait_s=lease.patience_s)
             except Exception as error:  # whatever it is: nobody else renews this lease
                 if lease.is_over(error):
                     self._tell(lease.ended(error))

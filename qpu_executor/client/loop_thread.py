@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import logging
 import os
 import threading
 from collections.abc import Callable, Coroutine
@@ -12,6 +13,8 @@ from typing import Any, TypeVar
 from qpu_executor.errors import CallerError
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 STOP_S = 5.0
 """Longest time that closing waits for the loop."""
@@ -108,7 +111,7 @@ def _serve(loop: asyncio.AbstractEventLoop, ready: threading.Event) -> None:
     asyncio.set_event_loop(loop)
     loop.call_soon(ready.set)
     try:
-        loop.run_forever()
+        _run(loop)
         left = asyncio.all_tasks(loop)
         for task in left:
             task.cancel()
@@ -118,6 +121,17 @@ def _serve(loop: asyncio.AbstractEventLoop, ready: threading.Event) -> None:
     finally:
         asyncio.set_event_loop(None)
         loop.close()
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    """Until it is stopped. A callback that wants to end the process ends only itself."""
+    while True:
+        try:
+            loop.run_forever()
+        except BaseException:  # sys.exit() in a user's callback ends asyncio's loops
+            log.exception("a callback tried to end the client's thread, which goes on")
+        else:
+            return
 
 
 def _end(loop: asyncio.AbstractEventLoop, last: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -11,6 +11,7 @@ import copy
 from collections import deque
 from dataclasses import dataclass
 
+from qpu_executor.cancellation import only_own_cancellation
 from qpu_executor.client import protocol
 from qpu_executor.client.channel import Channel
 from qpu_executor.client.order import TaskOrder, to_request
@@ -103,7 +104,8 @@ class Submissions:
     async def _send_all(self, batch: list[_Pending]) -> None:
         """Send a batch and hand out its answers; nobody is left without one."""
         try:
-            await self._send(batch)
+            with only_own_cancellation():
+                await self._send(batch)
         except QpuExecutorError as error:
             _fail(batch, error)
         except asyncio.CancelledError:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
 from datetime import datetime
 
+from qpu_executor.cancellation import only_own_cancellation
 from qpu_executor.client import protocol
 from qpu_executor.client.channel import Channel
 from qpu_executor.client.events import follow
@@ -134,9 +135,10 @@ class Waits:
 
     async def _follow(self) -> None:
         try:
-            async with aclosing(follow(self._channel, self._cursor)) as events:
-                async for event in events:
-                    self._on_event(event)
+            with only_own_cancellation():
+                async with aclosing(follow(self._channel, self._cursor)) as events:
+                    async for event in events:
+                        self._on_event(event)
         except QpuExecutorError as error:
             self._fail(set(self._waits), error)
         except Exception as error:
@@ -184,7 +186,8 @@ class Waits:
             if not lookup:
                 batch = _take(self._to_fetch, protocol.MAX_RESULTS)
             try:
-                await (self._look_up_now(batch) if lookup else self._fetch_now(batch))
+                with only_own_cancellation():
+                    await (self._look_up_now(batch) if lookup else self._fetch_now(batch))
             except QpuExecutorError as error:
                 self._fail(set(batch), error)
             except Exception as error:

@@ -27,7 +27,7 @@ def build_programs(
         raise  # says what is wrong already
     except Reschedule:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a builder's sys.exit() is its error, not ours
         raise _builder_raised(error, where) from None
     if isinstance(built, (list, tuple)):
         if not built:
@@ -52,7 +52,7 @@ def _program(value: Any, where: str) -> Program:
         raise
 
 
-def _builder_raised(error: Exception, where: str) -> BuilderError:
+def _builder_raised(error: BaseException, where: str) -> BuilderError:
     # The first frame is the call in this file, which says nothing to the user.
     frames = error.__traceback__.tb_next if error.__traceback__ else None
     text = "".join(traceback.format_exception(type(error), error, frames))

@@ -155,7 +155,7 @@ class Engine:
             return
         try:
             self._submit(attempt, options, build)
-        except Exception as error:  # must reach the future, or the workflow hangs
+        except BaseException as error:  # must reach the future, or the workflow hangs
             self._completions.submit(attempt.fail, error)
 
     def _submit(

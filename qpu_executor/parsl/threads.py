@@ -61,7 +61,10 @@ class DaemonPool:
 
     def _work(self) -> None:
         while (item := self._jobs.get()) is not None:
-            self._run(*item)
+            try:
+                self._run(*item)
+            except BaseException:  # sys.exit() in a user's callback: the next jobs must run
+                logger.exception("a job of %s tried to end its thread, which goes on", self._name)
             del item  # an idle thread keeps no result alive
 
     def _run(self, job: Callable[..., object], args: tuple[Any, ...]) -> None:

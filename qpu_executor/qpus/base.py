@@ -181,10 +181,12 @@ class QpuAdapter(Protocol):
         """
 
     async def close(self) -> None:
-        """Let go of everything. May be called twice.
+        """Let go of everything. May be called twice, and under any other call, which then
+        ends soon with an answer that it allows; never with a CancelledError.
 
         Running chunks of an emulator end as STOPPED; where they go on without the
-        manager, whoever waits for them is told UNANSWERED.
+        manager, whoever waits for them, or asks while it is closed, is told UNANSWERED,
+        and they are found again once it is open.
         """
 
     async def describe(self) -> DeviceDescription:
@@ -204,11 +206,15 @@ class QpuAdapter(Protocol):
         """Hand a chunk over; returns when the QPU has accepted it.
 
         Raises ProgramRefused (the owner's fault; never ran), DeviceError (never
-        ran), or ManagerUnreachable (nobody knows: the chunk becomes UNKNOWN).
+        ran), or ManagerUnreachable (nobody knows: the chunk becomes UNKNOWN); closed
+        meanwhile, one of the last two.
         """
 
     async def wait(self, chunk: ChunkId) -> ChunkOutcome:
-        """Wait until the chunk ends. Never raises; a chunk it doesn't know is NOT_KNOWN."""
+        """Wait until the chunk ends. Never raises; a chunk it doesn't know is NOT_KNOWN.
+
+        UNANSWERED for one of an earlier opening that it would have to look for: `ask` does.
+        """
 
     async def ask(self, chunk: ChunkId) -> ChunkOutcome | None:
         """What became of a chunk, perhaps of an earlier incarnation. None: it runs now."""

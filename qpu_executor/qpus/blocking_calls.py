@@ -58,9 +58,14 @@ class BlockingCalls:
             ) from None
         done: asyncio.Future[R] = loop.create_future()
         done.add_done_callback(lambda _: self._free.release())
-        threading.Thread(
+        work = threading.Thread(
             target=_work, args=(loop, done, call, arguments), name=self._name, daemon=True
-        ).start()
+        )
+        try:
+            work.start()
+        except RuntimeError as error:  # the system has no thread left
+            done.cancel()
+            raise CallHungError(f"no thread can be started: {error}") from None
         try:
             return await asyncio.wait_for(asyncio.shield(done), max(0.0, ends_at - loop.time()))
         except TimeoutError:

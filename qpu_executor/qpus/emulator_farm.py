@@ -104,6 +104,7 @@ class EmulatorFarm:
         """
         if self._known is not None:
             return
+        self._client.start()
         try:
             self._known = await self._meet(FarmFile(directory / f"{self._name}.farm.json"))
         except BaseException:
@@ -283,13 +284,24 @@ class EmulatorFarm:
     # -- how it is asked ----------------------------------------------------------
 
     async def _told(self, request: Callable[[], Awaitable[Any]]) -> Any:
-        """The answer to a request that may be repeated. Raises the last FarmTrouble."""
-        for _ in range(_TRIES - 1):
+        """The answer to a request that may be repeated. Raises the last FarmTrouble.
+
+        Once an answer got lost the request may have arrived, whatever comes of the next ones.
+        """
+        lost: NoAnswer | None = None
+        for _ in range(_TRIES):
+            if lost is not None:
+                await asyncio.sleep(_PAUSE_S)
             try:
                 return await self._heard(request())
-            except NoAnswer:
-                await asyncio.sleep(_PAUSE_S)
-        return await self._heard(request())
+            except NoAnswer as trouble:
+                lost = trouble
+            except NotConnected as trouble:
+                if lost is None:
+                    raise
+                raise NoAnswer(str(trouble)) from None
+        assert lost is not None
+        raise lost
 
     async def _heard(self, request: Awaitable[Any]) -> Any:
         """Wait for an answer, and remember since when there is none."""

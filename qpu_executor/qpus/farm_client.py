@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from pydantic import BaseModel, ValidationError
 
+from qpu_executor.cancellation import CancelledElsewhereError, only_own_cancellation
 from qpu_executor.errors import ConfigError
 from qpu_executor.qpus.farm_protocol import MAX_ANSWER_BYTES, PROTOCOL, Problem
 from qpu_executor.qpus.farm_settings import FarmSettings, refuse_bad_url
@@ -57,9 +58,19 @@ class FarmClient:
         self._settings = settings
         self._http: aiohttp.ClientSession | None = None
         self._connected_to = ""
+        self._connecting = asyncio.Lock()
+        self._started = False
+
+    def start(self) -> None:
+        """From now on it may be asked; it connects when it is."""
+        self._started = True
 
     async def close(self) -> None:
-        """Close all connections. May be called again."""
+        """Close all connections, and make none. May be called again."""
+        self._started = False
+        await self._disconnect()
+
+    async def _disconnect(self) -> None:
         http, self._http, self._connected_to = self._http, None, ""
         if http is not None:
             await http.close()
@@ -75,18 +86,21 @@ class FarmClient:
     async def _exchange(
         self, method: str, path: str, shape: type[Shape], body: BaseModel | None, hold_s: float
     ) -> Shape:
-        http = await self._connection()
+        async with self._connecting:
+            http = await self._connection()
         data = None if body is None else io.BytesIO(body.model_dump_json().encode())
         headers = {} if data is None else {"Content-Type": "application/json"}
         timeout = aiohttp.ClientTimeout(total=self._settings.answer_s + hold_s)
         try:
-            async with http.request(
-                method, path, data=data, headers=headers, timeout=timeout, allow_redirects=False
-            ) as response:
-                content = await _bounded(response)
+            with only_own_cancellation():
+                async with http.request(
+                    method, path, data=data, headers=headers, timeout=timeout, allow_redirects=False
+                ) as response:
+                    content = await _bounded(response)
         except aiohttp.ClientConnectorError as error:
             raise NotConnected(f"nobody answers at {self._connected_to}: {error}") from None
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, CancelledElsewhereError, OSError, RuntimeError) as error:
+            # Connections that are closed under a request cancel what that waits for.
             said = str(error) or type(error).__name__
             raise NoAnswer(f"no answer from {self._connected_to}: {said}") from None
         return self._read(response.status, content, shape)
@@ -118,7 +132,7 @@ class FarmClient:
             await asyncio.to_thread(_refuse_foreign_socket, parts.path)
         if self._http is not None and url == self._connected_to:
             return self._http
-        await self.close()
+        await self._disconnect()
         headers = {}
         if self._settings.token_file is not None:
             where = f"qpus.{self._name}.token_file"
@@ -127,6 +141,8 @@ class FarmClient:
             except ConfigError as error:
                 raise NotConnected(str(error)) from None
             headers["Authorization"] = f"Bearer {token}"
+        if not self._started:
+            raise NotConnected("the farm's adapter isn't open")
         unix = parts.scheme == "unix"
         self._http = aiohttp.ClientSession(
             "http://farm" if unix else url,

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from qpu_executor.cancellation import in_thread_to_its_end
 from qpu_executor.errors import DeviceError, ManagerUnreachable, ProgramRefused
 from qpu_executor.model.states import QpuState
 from qpu_executor.model.values import ChunkId
@@ -46,9 +47,11 @@ class JobSending:
         self._late: set[asyncio.Task[None]] = set()
         self._closed = False
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Write nothing more: the file is the next one's. What comes late is only logged."""
         self._closed = True
+        async with self._writing:  # whatever is being written
+            return
 
     def knows(self, chunk: ChunkId) -> bool:
         """Whether the chunk was sent, or nearly."""
@@ -196,7 +199,9 @@ class JobSending:
 
     async def _write(self, write: Callable[..., None], *arguments: Any) -> None:
         async with self._writing:
-            await asyncio.to_thread(write, *arguments)
+            if self._closed:
+                raise OSError("the adapter was closed")
+            await in_thread_to_its_end(write, *arguments)
 
     def _name(self, chunk: ChunkId, mark: str) -> JobName:
         return JobName(f"qpu-executor:{self._sent.namespace}:{chunk}", mark)

@@ -22,7 +22,8 @@ import time
 from collections.abc import Coroutine
 from pathlib import Path
 
-from qpu_executor.errors import DeviceError, ProgramRefused, QpuExecutorError
+from qpu_executor.cancellation import CancelledElsewhereError, only_own_cancellation
+from qpu_executor.errors import DeviceError, ManagerUnreachable, ProgramRefused, QpuExecutorError
 from qpu_executor.model.clock import Clock
 from qpu_executor.model.states import QpuState
 from qpu_executor.model.values import MICROSECONDS, ChunkId
@@ -47,6 +48,7 @@ from qpu_executor.qpus.sent_chunks import SentChunk, SentChunks
 
 log = logging.getLogger(__name__)
 
+_CLOSED = "the adapter was closed"
 _CLOSING_S = 5.0
 """How long `close` waits for a job that is being sent, so that its handle isn't lost."""
 
@@ -122,15 +124,16 @@ class JobServiceQpu:
         """Let go. Jobs go on at the service; the next manager asks about them."""
         if self._starting:
             await asyncio.wait(self._starting.values(), timeout=_CLOSING_S)
-        if self._sending is not None:
-            self._sending.close()
-        calls, self._calls, self._sending, self._device = self._calls, None, None, None
+        calls, sending = self._calls, self._sending
+        self._calls, self._sending, self._device = None, None, None
         tasks = [*self._following, *self._starting.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for chunk in self._chunks.running:
-            self._chunks.interrupt(chunk, _unanswered("the connection was closed"))
+        if sending is not None:
+            await sending.close()
+        self._jobs.clear()  # they are looked for again when it is open
+        self._chunks.let_go(_unanswered(_CLOSED))
         if calls is not None:
             try:
                 await calls.run(self._service.close, deadline_s=_CLOSING_S)
@@ -198,13 +201,25 @@ class JobServiceQpu:
         starting = asyncio.create_task(self._start(order, self._sending), name=f"chunk {chunk}")
         self._starting[chunk] = starting
         starting.add_done_callback(lambda done: self._started(chunk, done))
-        await asyncio.shield(starting)
+        try:
+            with only_own_cancellation():
+                await asyncio.shield(starting)
+        except CancelledElsewhereError:
+            raise ManagerUnreachable(
+                f"{_CLOSED} while chunk {chunk} was sent", where=self._where
+            ) from None
 
     async def wait(self, chunk: ChunkId) -> ChunkOutcome:
-        """The outcome, when it comes; UNANSWERED while the service says nothing about it."""
+        """The outcome, when it comes; UNANSWERED while the service says nothing about it.
+
+        What was let go of is to be asked about.
+        """
         job = self._jobs.get(chunk)
         if job is not None and job.silence is not None:
             return _unanswered(job.silence)
+        let_go = self._sending is None or self._sending.knows(chunk)
+        if let_go and chunk not in self._chunks:
+            return _unanswered(_CLOSED)
         return await self._chunks.wait(chunk)
 
     async def ask(self, chunk: ChunkId) -> ChunkOutcome | None:
@@ -215,12 +230,15 @@ class JobServiceQpu:
             return _unanswered(job.silence)
         if chunk in self._chunks:
             return self._chunks.ask(chunk)
-        if self._sending is None:
-            return _unanswered("it isn't open")
+        sending = self._sending
+        if sending is None:
+            return _unanswered(_CLOSED)
         try:
-            found = await self._sending.search(chunk)
+            found = await sending.search(chunk)
         except (JobServiceError, OSError) as error:
             return _unanswered(str(error))
+        if self._sending is not sending:
+            return _unanswered(_CLOSED)
         if found is None:
             return not_known(chunk)
         if chunk not in self._chunks:  # nobody else asked meanwhile

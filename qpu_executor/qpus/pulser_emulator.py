@@ -14,6 +14,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from qpu_executor.cancellation import only_own_cancellation
 from qpu_executor.errors import DeviceError, ProgramError, ProgramRefused
 from qpu_executor.model.clock import Clock
 from qpu_executor.model.states import QpuState
@@ -156,11 +157,12 @@ class PulserEmulator:
     async def _take_shots(self, order: ChunkOrder) -> ChunkOutcome:
         began = perf_counter()
         try:
-            state = await self._emulation.prepare(order.program)
-            ready = perf_counter()
-            counts = await self._emulation.draw(
-                state, seed=order.seed, first_shot=order.first_shot, shots=order.shots
-            )
+            with only_own_cancellation():
+                state = await self._emulation.prepare(order.program)
+                ready = perf_counter()
+                counts = await self._emulation.draw(
+                    state, seed=order.seed, first_shot=order.first_shot, shots=order.shots
+                )
         except ProgramError as refusal:
             return self._outcome(OutcomeKind.REFUSED, message=str(refusal))
         except Exception as error:  # also of the emulator itself; the manager may try again

@@ -31,8 +31,10 @@ class RunningChunks:
         return tuple(self._running)
 
     def begin(self, chunk: ChunkId) -> None:
-        """The chunk runs from now on."""
-        self._running[chunk] = asyncio.get_running_loop().create_future()
+        """The chunk runs from now on. Whoever waits for it already waits on."""
+        loop, waited_for = asyncio.get_running_loop(), self._running.get(chunk)
+        if waited_for is None or waited_for.done() or waited_for.get_loop() is not loop:
+            self._running[chunk] = loop.create_future()
 
     def end(self, chunk: ChunkId, outcome: ChunkOutcome) -> bool:
         """Set the outcome. False where the chunk doesn't run (any more)."""
@@ -52,6 +54,13 @@ class RunningChunks:
         if future is not None and not future.done():
             future.set_result(answer)
             self._running[chunk] = future.get_loop().create_future()
+
+    def let_go(self, answer: ChunkOutcome) -> None:
+        """Give all who wait now this answer, and know nothing any more of what runs on."""
+        running, self._running = self._running, {}
+        for future in running.values():
+            if not future.done():
+                future.set_result(answer)
 
     def forget(self, chunk: ChunkId) -> None:
         """Know nothing of the chunk any more; who waits for it is told NOT_KNOWN."""

@@ -44,6 +44,8 @@ from qpu_executor.qpus.simulated_settings import SimulatedSettings
 
 log = logging.getLogger(__name__)
 
+_UNANSWERED = ChunkOutcome(OutcomeKind.UNANSWERED, message="the connection was closed")
+
 
 def build(name: str, settings: Mapping[str, Any]) -> SimulatedQpu:
     """The entry point. Raises ConfigError for settings that it doesn't know."""
@@ -128,15 +130,16 @@ class SimulatedQpu:
     async def close(self) -> None:
         """Let go. Chunks end, unless the machine remembers them: then they go on without us."""
         machine, clock, self._machine = self._machine, self._clock, None
-        for chunk in self._chunks.running:
-            if self._settings.remembers:
-                gone = ChunkOutcome(OutcomeKind.UNANSWERED, message="the connection was closed")
-                self._chunks.interrupt(chunk, gone)
-            elif machine is not None and clock is not None:
+        if self._settings.remembers:
+            self._chunks.let_go(_UNANSWERED)
+        elif machine is not None and clock is not None:
+            for chunk in self._chunks.running:
                 self._chunks.end(chunk, self._ended_now(machine, clock, chunk))
         for work in self._work.values():
             work.cancel()
         await asyncio.gather(*self._work.values(), return_exceptions=True)
+        # After whatever was being written: who opens it next has to find all of it.
+        await self._write_down(machine)
         await self._source.close()
 
     async def describe(self) -> DeviceDescription:
@@ -171,11 +174,11 @@ class SimulatedQpu:
 
     async def wait(self, chunk: ChunkId) -> ChunkOutcome:
         """The outcome, when it comes."""
-        return await self._chunks.wait(chunk)
+        return _UNANSWERED if self._away(chunk) else await self._chunks.wait(chunk)
 
     async def ask(self, chunk: ChunkId) -> ChunkOutcome | None:
         """What became of a chunk; of an earlier process's too, where it remembers."""
-        return self._chunks.ask(chunk)
+        return _UNANSWERED if self._away(chunk) else self._chunks.ask(chunk)
 
     async def stop(self, chunk: ChunkId) -> None:
         """End a chunk; the shots that it took are counted where partial results are given."""
@@ -304,17 +307,25 @@ class SimulatedQpu:
         next_step = hint if self._settings.remembers else None
         return DeviceError(message, where=f"QPU {self._name}", next_step=next_step)
 
+    def _away(self, chunk: ChunkId) -> bool:
+        """Whether it may know the chunk, and can't be asked now."""
+        return self._machine is None and self._settings.remembers and chunk not in self._chunks
+
     def _opened(self) -> tuple[Machine, Clock]:
         if self._machine is None or self._clock is None:
             raise DeviceError("the simulated QPU isn't open", where=f"QPU {self._name}")
         return self._machine, self._clock
 
     async def _remember(self) -> None:
-        """Write down what the machine knows, where it does so. A full disk stops no chunk."""
-        if self._file is None or self._machine is None:
+        """Write down what the machine knows, unless it was closed meanwhile."""
+        await self._write_down(self._machine)
+
+    async def _write_down(self, machine: Machine | None) -> None:
+        """Where it remembers. A full disk stops no chunk."""
+        if self._file is None or machine is None:
             return
         try:
-            await self._file.write(self._machine.state)
+            await self._file.write(machine.state)
         except OSError as error:
             log.error("QPU %s can't write down what it knows: %s", self._name, error)
 

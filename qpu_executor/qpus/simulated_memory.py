@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from qpu_executor.cancellation import in_thread_to_its_end
 from qpu_executor.errors import StoreError
 from qpu_executor.model.values import ChunkId, Instant
 from qpu_executor.programs.program import Program
@@ -116,7 +117,7 @@ class MachineFile:
     async def write(self, state: MachineState) -> None:
         """Replace the file. Raises OSError, and then leaves what was written before."""
         async with self._writing:
-            await asyncio.to_thread(self._replace, json.dumps(_document(state)))
+            await in_thread_to_its_end(self._replace, json.dumps(_document(state)))
 
     def _replace(self, text: str) -> None:
         new = self._path.with_name(f".{self._path.name}.new")

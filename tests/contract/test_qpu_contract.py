@@ -147,6 +147,7 @@ def make_controlled(controller: ControllerProcess) -> Subject:
         endless_shots=2000,
         survives=True,
         too_many=None,
+        begun=lambda: sum(line["event"] == "began" for line in controller.ledger),
     )
 
 
@@ -341,5 +342,10 @@ def make(request: pytest.FixtureRequest) -> Callable[[], Subject]:
         return request.param
     if request.param is make_qrmi_local:
         request.getfixturevalue("munge")
-    needs = (request.getfixturevalue(one) for one in ("stand_in", "token_file"))
-    return partial(request.param, *needs)
+    stand_in, token_file = (request.getfixturevalue(one) for one in ("stand_in", "token_file"))
+
+    def behind_the_stand_in() -> Subject:
+        subject: Subject = request.param(stand_in, token_file)
+        return replace(subject, begun=lambda: len(stand_in.executions()))
+
+    return behind_the_stand_in

@@ -176,4 +176,4 @@ def test_authenticator_by_a_test_file_of_theirs(theirs: Path) -> None:
 def test_adapter_by_a_test_file_of_theirs(theirs: Path) -> None:
     found = pytest_in(theirs, "test_their_qpu.py", "-rs")
     assert found.returncode == 0, found.stdout + found.stderr
-    assert "13 passed, 3 skipped" in found.stdout
+    assert "19 passed, 3 skipped" in found.stdout

@@ -94,3 +94,17 @@ async def test_a_call_whose_caller_was_cancelled_still_tells_what_it_brought():
         await task
     release.set()
     assert await late == "sent"
+
+
+async def test_a_thread_that_can_t_be_started_takes_no_place(monkeypatch):
+    calls = BlockingCalls("test", 1)
+
+    def none_left(thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", none_left)
+        for _ in range(2):
+            with pytest.raises(CallHungError, match="no thread can be started"):
+                await calls.run(int, deadline_s=0.1)
+    assert await calls.run(int, deadline_s=10) == 0

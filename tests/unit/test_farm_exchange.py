@@ -24,6 +24,7 @@ from qpu_executor.qpus import farm_protocol as protocol
 from qpu_executor.qpus.base import ChunkOrder, OutcomeKind
 from qpu_executor.qpus.emulator_farm import build
 from qpu_executor.qpus.emulator_settings import EmulatorSettings
+from qpu_executor.qpus.farm_client import NoAnswer, NotConnected
 from qpu_executor.qpus.farm_token import make_token, read_token
 from qpu_executor.qpus.pulser_emulator import PulserEmulator
 from qpu_executor.qpus.sampling import Distribution
@@ -422,3 +423,25 @@ def test_a_short_token_is_none(tmp_path):
     path.write_text("secret\n")
     with pytest.raises(ConfigError, match="this is no token"):
         read_token(path, "qpus.farm.token_file")
+
+
+async def test_a_farm_that_goes_after_it_was_told_may_have_the_chunk(farm, short, monkeypatch):
+    _, _, url = farm
+    async with opened(url, short) as qpu:
+        troubles = [NoAnswer("the connection broke"), NotConnected("nobody is there")]
+
+        async def post(*_):
+            raise troubles.pop(0)
+
+        monkeypatch.setattr(qpu._client, "post", post)
+        with pytest.raises(ManagerUnreachable):
+            await qpu.start(order())
+        assert not troubles
+
+
+async def test_a_client_that_was_closed_connects_no_more(farm, short):
+    _, _, url = farm
+    async with opened(url, short) as qpu:
+        client = qpu._client
+    with pytest.raises(NotConnected, match="isn't open"):
+        await client.get(protocol.HEALTH, protocol.FarmHealth)

@@ -1,5 +1,6 @@
 """The executor's threads: order, failures of jobs, and the end."""
 
+import sys
 import threading
 from queue import SimpleQueue
 
@@ -26,6 +27,16 @@ def test_a_job_that_fails_is_logged_and_the_next_one_runs(caplog):
     assert pool.close(TIMEOUT)
     assert done == [1]
     assert "a job of careful failed" in caplog.text
+
+
+def test_a_job_that_wants_to_end_the_process_doesn_t_keep_the_next_ones_back(caplog):
+    done = []
+    pool = DaemonPool("careful")
+    pool.submit(sys.exit)
+    pool.submit(done.append, 1)
+    assert pool.close(TIMEOUT)
+    assert done == [1]
+    assert "tried to end its thread" in caplog.text
 
 
 def test_a_job_submitted_after_the_end_runs_in_the_callers_thread():

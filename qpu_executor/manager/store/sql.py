@@ -25,6 +25,7 @@ from typing import TypeVar
 
 from sqlalchemy import Engine
 
+from qpu_executor.cancellation import in_thread_to_its_end
 from qpu_executor.errors import ManagerBusy, QpuExecutorError, StoreError
 from qpu_executor.manager.store import pruning, reading
 from qpu_executor.manager.store.address import named_database, shown
@@ -120,7 +121,7 @@ class SqlStore:
             async with self._opening:
                 pause_s = every_s
                 try:
-                    refusal: QpuExecutorError | None = await _in_thread(self._lock)
+                    refusal: QpuExecutorError | None = await in_thread_to_its_end(self._lock)
                 except ManagerBusy as error:
                     # After an outage its manager goes first: it knows what runs.
                     refusal, pause_s = error, self._lease_s
@@ -145,7 +146,7 @@ class SqlStore:
                 raise StoreError("the store is open already", where=shown(self._address))
             self._loss = asyncio.get_running_loop().create_future()
             try:
-                await _in_thread(self._lock_and_open)
+                await in_thread_to_its_end(self._lock_and_open)
             except asyncio.CancelledError:
                 await self._let_go()
                 raise
@@ -269,9 +270,9 @@ class SqlStore:
         opened, self._opened = self._opened, None
         locked, self._locked = self._locked, None
         if opened is not None:
-            await _in_thread(_close, opened)
+            await in_thread_to_its_end(_close, opened)
         elif locked is not None:
-            await _in_thread(locked.release)
+            await in_thread_to_its_end(locked.release)
 
     def _lock(self) -> StoreError | None:
         """Take the lock, unless we have it. None, or the error that says who holds it."""
@@ -371,14 +372,3 @@ def _close(opened: _Opened) -> None:
     opened.read_engine.dispose()
     opened.write_engine.dispose()  # last: it may move the WAL into the database
     opened.database.release()
-
-
-async def _in_thread(run: Callable[..., Answer], *arguments: object) -> Answer:
-    """Run in a thread, and to the end even where the caller is cancelled meanwhile."""
-    running = asyncio.ensure_future(asyncio.to_thread(run, *arguments))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait([running])
-        running.exception()  # whoever cancelled doesn't ask how it ended
-        raise

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from qpu_executor import __version__
-from qpu_executor.errors import DeviceError, PluginRefused, ProgramRefused
+from qpu_executor.errors import DeviceError, ManagerUnreachable, PluginRefused, ProgramRefused
 from qpu_executor.model.clock import Clock
 from qpu_executor.model.states import QpuState
 from qpu_executor.model.values import MICROSECONDS, ChunkId
@@ -59,6 +59,7 @@ _LIMITS = {
     "send_ahead": "a new job cancels the one that runs",
 }
 _NO_PARTIAL = "the controller's API doesn't promise the counts of a cancelled job"
+_CLOSED = "the adapter was closed"
 _HEALTH_RETRY_S = (0.05, 0.2)
 _PROGRAM_REFUSED = (400, 413, 422)
 
@@ -149,15 +150,14 @@ class PasqalController:
 
     async def close(self) -> None:
         """Let go. The controller goes on with its job; who waits is told UNANSWERED."""
-        for chunk in self._chunks.running:
-            gone = ChunkOutcome(OutcomeKind.UNANSWERED, message="the connection was closed")
-            self._chunks.interrupt(chunk, gone)
+        record, self._record, self._device = self._record, None, None
+        self._chunks.let_go(_unanswered(_CLOSED))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._followed.clear()  # they are looked for again when it is open
         await self._connection.close()
         await self._preparing.close()
-        record, self._record, self._device = self._record, None, None
         if record is not None:
             await record.close()
 
@@ -170,7 +170,8 @@ class PasqalController:
 
     async def health(self) -> Health:
         """UP or DOWN as the controller says; DOWN where it can't be asked."""
-        if self._device is None:
+        device = self._device
+        if device is None:
             return Health(QpuState.DOWN, "the adapter isn't open")
         reason = ""
         for pause_s in (*_HEALTH_RETRY_S, None):
@@ -178,7 +179,7 @@ class PasqalController:
                 answer = await self._connection.get("/system/operational")
                 if not answer.ok:
                     raise NonsenseError(f"the controller can't say how it is ({answer})")
-                return self._health(read_operational(answer.body), self._device)
+                return self._health(read_operational(answer.body), device)
             except (NotSentError, NotAllowedError) as error:
                 return self._down(str(error))
             except (NoAnswerError, NonsenseError) as error:
@@ -206,6 +207,8 @@ class PasqalController:
         prepared = await self._preparing.prepare(order.program, device.text)
         if (most := device.fields.get("max_runs")) is not None and order.shots > most:
             raise self._wrong(f"{order.shots} shots; it takes at most {most} in one run")
+        if self._record is not record:
+            raise self._wrong("the adapter was closed before the program was sent")
         assert self._clock is not None
         starter, sent_s = Starter(self._name, self._connection, record), self._seconds()
         try:
@@ -215,34 +218,47 @@ class PasqalController:
         except DeviceError as error:
             raise self._not_taken(order, error) from None
         self._refusing.took()
+        if self._record is not record:
+            raise ManagerUnreachable(
+                f"{_CLOSED} while chunk {order.chunk} was sent", where=f"QPU {self._name}"
+            )
         self._begin(order.chunk, job.number, self._stay(order, prepared, sent_s))
 
     async def wait(self, chunk: ChunkId) -> ChunkOutcome:
-        """The outcome, when it comes."""
+        """The outcome, when it comes. What was let go of is to be asked about."""
+        record = self._record
+        sent = None if record is None else record.find(chunk)
+        let_go = record is None or (sent is not None and not sent.never)
+        if let_go and chunk not in self._chunks:
+            return _unanswered(_CLOSED)
         return await self._chunks.wait(chunk)
 
     async def ask(self, chunk: ChunkId) -> ChunkOutcome | None:
         """What became of a chunk; looked for at the controller where that isn't known."""
-        if self._record is None:
-            return _unanswered("the adapter isn't open")
+        record = self._record
+        if record is None:
+            return self._chunks.ask(chunk) if chunk in self._chunks else _unanswered(_CLOSED)
         followed = self._followed.get(chunk)
         if followed is not None:
             return None if followed.trouble is None else _unanswered(followed.trouble)
         if chunk in self._chunks and chunk not in self._chunks.running:
             return self._chunks.ask(chunk)
-        sent = self._record.find(chunk)
-        if sent is None and not self._record.complete:
+        sent = record.find(chunk)
+        if sent is None and not record.complete:
             return _unanswered("the record of what was sent is new, or was cut off with the host")
         if sent is None or sent.never:
             return replace(not_known(chunk), message=f"chunk {chunk} never reached the controller")
         if sent.number is None:
-            missing = await self._found(chunk, sent)
+            missing = await self._found(chunk, sent, record)
             if missing is not None:
                 return missing
         else:
             self._begin(chunk, sent.number, self._old_stay(sent))
         followed = self._followed[chunk]
-        if not await self._follower().look(followed) and followed.stay.silent_since_s is not None:
+        ended = await self._follower().look(followed)
+        if self._record is not record and chunk not in self._chunks:
+            return _unanswered(_CLOSED)
+        if not ended and followed.stay.silent_since_s is not None:
             return _unanswered(f"the controller doesn't answer about job {followed.number}")
         return self._chunks.ask(chunk)
 
@@ -299,21 +315,22 @@ class PasqalController:
         versions = {"qpu-executor": __version__, **({"pulser": pulser} if pulser else {})}
         self._chunks.end(chunk, replace(outcome, versions=versions))
 
-    async def _found(self, chunk: ChunkId, sent: Sent) -> ChunkOutcome | None:
+    async def _found(self, chunk: ChunkId, sent: Sent, record: SentRecord) -> ChunkOutcome | None:
         """Look for a chunk whose acceptance nobody saw; None once it is followed."""
-        assert self._record is not None
-        starter = Starter(self._name, self._connection, self._record)
-        found = await starter.look_for(chunk, sent)
+        found = await Starter(self._name, self._connection, record).look_for(chunk, sent)
+        if self._record is not record:
+            return _unanswered(_CLOSED)
         if not isinstance(found, Missing):
-            self._record.accepted(chunk, found.number)
-            self._begin(chunk, found.number, self._old_stay(sent))
+            if chunk not in self._followed:  # nobody else asked meanwhile
+                record.accepted(chunk, found.number)
+                self._begin(chunk, found.number, self._old_stay(sent))
             return None
         # What was sent to a controller that had just started anew may still be on its way.
         gone = found.absence is Absence.FORGOTTEN and self._since_s(sent) > self._settings.accept_s
         gone = gone or (found.absence is Absence.NOT_THERE and sent.over)
         if not gone and not (found.heard and self._given_up(sent)):
             return _unanswered(f"{found.reason}; nobody knows whether it will")
-        self._record.never_sent(chunk)
+        record.never_sent(chunk)
         return ChunkOutcome(OutcomeKind.NOT_KNOWN, message=found.reason)
 
     def _given_up(self, sent: Sent) -> bool:

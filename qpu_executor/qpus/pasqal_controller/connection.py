@@ -16,6 +16,7 @@ from typing import Any
 
 import aiohttp
 
+from qpu_executor.cancellation import CancelledElsewhereError, only_own_cancellation
 from qpu_executor.errors import ConfigError, OperatorError
 from qpu_executor.qpus.pasqal_controller.messages import said, shortened
 from qpu_executor.qpus.pasqal_controller.settings import ControllerSettings
@@ -134,15 +135,16 @@ class Connection:
         self.requests += 1
         headers = {} if self._token is None else {"Authorization": f"Bearer {self._token}"}
         try:
-            async with self._session.request(
-                method,
-                self._settings.base_url + path,
-                json=body,
-                headers=headers,
-                allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=timeout_s, sock_connect=timeout_s),
-            ) as response:
-                return await _read(response)
+            with only_own_cancellation():
+                async with self._session.request(
+                    method,
+                    self._settings.base_url + path,
+                    json=body,
+                    headers=headers,
+                    allow_redirects=False,
+                    timeout=aiohttp.ClientTimeout(total=timeout_s, sock_connect=timeout_s),
+                ) as response:
+                    return await _read(response)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise NotSentError(f"{self._settings.url} can't be reached: {_reason(error)}") from None
         except aiohttp.InvalidURL as error:
@@ -151,7 +153,8 @@ class Connection:
             raise NoAnswerError(
                 f"{self._settings.url} didn't answer within {timeout_s:g} s"
             ) from None
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (aiohttp.ClientError, CancelledElsewhereError, OSError, ValueError) as error:
+            # A session that is closed under a request cancels what that waits for.
             raise NoAnswerError(
                 f"the connection to {self._settings.url} broke: {_reason(error)}"
             ) from None

@@ -170,7 +170,8 @@ class SentRecord:
 
     def _submit(self, work: Callable[[], R]) -> Future[R]:
         """Let the thread do it, after all that it was given before."""
-        assert self._disk is not None
+        if self._disk is None:
+            raise OSError("the record of what was sent is closed")
         running = self._disk.submit(work)
         self._newest_work = running
         return running

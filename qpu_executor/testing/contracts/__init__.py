@@ -8,5 +8,5 @@ the fixture `case` or `make`.
 import pytest
 
 pytest.register_assert_rewrite(
-    *(f"{__name__}.{name}" for name in ("authenticator", "policy", "qpu"))
+    *(f"{__name__}.{name}" for name in ("authenticator", "policy", "qpu", "qpu_closing"))
 )

@@ -15,10 +15,8 @@ can't do (`Capabilities`) is skipped.
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -28,38 +26,16 @@ from qpu_executor.errors import DeviceError, ProgramError, ProgramRefused
 from qpu_executor.manager.service.clock import SystemClock
 from qpu_executor.model.states import QpuState
 from qpu_executor.model.values import ChunkId
-from qpu_executor.programs.program import Program, ProgramFacts
-from qpu_executor.qpus.base import ChunkOrder, ChunkOutcome, OutcomeKind, QpuAdapter
+from qpu_executor.programs.program import ProgramFacts
+from qpu_executor.qpus.base import OutcomeKind
 from qpu_executor.qpus.registry import interface_mismatch
+from qpu_executor.testing.contracts.qpu_closing import *  # noqa: F403
+from qpu_executor.testing.contracts.qpu_subject import Subject, order, outcome_of
 
 # Adapters are opened once for all tests, so these share an event loop.
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 NEVER_STARTED = ChunkId(2**31 - 1, 0)
-TASK_IDS = itertools.count(1)
-
-
-@dataclass
-class Subject:
-    """An opened adapter with what it can run, what takes long there, and what it refuses.
-
-    `programs`: two that run, each with at least two outcomes. `endless`: takes so long with
-    `endless_shots` that a test can stop it. `invalid`: is refused. `survives`: its chunks go
-    on when the adapter is closed, as on hardware. `too_many`: atoms that are beyond a limit
-    of its own (None: it has none but its device's).
-    """
-
-    qpu: QpuAdapter
-    programs: tuple[Program, Program]
-    endless: Program
-    invalid: Program
-    endless_shots: int = 20
-    survives: bool = False
-    too_many: int | None = 60
-
-    def long_order(self) -> ChunkOrder:
-        """A chunk that still runs when a test looks."""
-        return order(self.endless, shots=self.endless_shots)
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -74,17 +50,6 @@ async def subject(
     await subject.qpu.open(SystemClock(), directory)
     yield subject
     await subject.qpu.close()
-
-
-def order(program: Program, *, first: int = 0, shots: int = 20, seed: int = 7) -> ChunkOrder:
-    """A chunk of a new task."""
-    return ChunkOrder(ChunkId(next(TASK_IDS), 0), program, first, shots, seed)
-
-
-async def outcome_of(subject: Subject, one: ChunkOrder) -> ChunkOutcome:
-    """The chunk's, run to its end."""
-    await subject.qpu.start(one)
-    return await subject.qpu.wait(one.chunk)
 
 
 async def test_it_fits_the_interface(subject: Subject) -> None:
