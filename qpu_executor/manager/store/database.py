@@ -45,9 +45,6 @@ class Database(Protocol):
         Raises ManagerBusy where that may come back, and StoreError where it won't.
         """
 
-    def confirmed(self, since_s: float) -> None:
-        """The store was ours at this instant of `boottime_s`: a fenced write went in."""
-
     @property
     def surely_ours(self) -> bool:
         """False where so long was heard nothing that another manager may have the lock."""

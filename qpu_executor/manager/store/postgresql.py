@@ -183,10 +183,6 @@ class PostgresDatabase:
         """Before each write: have the lock. Raises ManagerBusy or StoreError."""
         self._lock.ensure()
 
-    def confirmed(self, since_s: float) -> None:
-        """A fenced write that began then went in."""
-        self._lock.confirmed(since_s)
-
     @property
     def surely_ours(self) -> bool:
         """False where the lock's session may have been ended since it last answered."""

@@ -104,9 +104,6 @@ class SqliteDatabase:
     def on_loss(self, tell: Callable[[StoreError], None]) -> None:
         """Nobody takes a file's lock from a process that lives."""
 
-    def confirmed(self, since_s: float) -> None:
-        """Needs no confirmation."""
-
     @property
     def surely_ours(self) -> bool:
         """True as long as this process lives."""
