@@ -14,7 +14,7 @@ from qpu_executor.cli.connecting import JsonOption, ManagerOption, connected
 from qpu_executor.cli.moments import read_span
 from qpu_executor.cli.tables import clock
 from qpu_executor.client import Client
-from qpu_executor.errors import ConfigError
+from qpu_executor.errors import ConfigError, StoreError
 from qpu_executor.wire.retention import PrunedOut, PruneRequest
 
 admin = typer.Typer(help="Upkeep of a manager's store.", no_args_is_help=True, add_completion=False)
@@ -54,8 +54,11 @@ def prune(
         if export is None:
             total = _prune(client, age_s)
         else:
-            with _new_file(export) as file:
-                total = _export_and_prune(client, age_s, file)
+            try:
+                with _new_file(export) as file:
+                    total = _export_and_prune(client, age_s, file)
+            except OSError as error:
+                raise _unwritten(export, error) from None
     if as_json:
         print(total.model_dump_json())
         return
@@ -75,10 +78,15 @@ def _prune(client: Client, age_s: float) -> PrunedOut:
 
 
 def _export_and_prune(client: Client, age_s: float, file: TextIO) -> PrunedOut:
-    """Nothing is dropped before its record is on the disk."""
+    """Nothing is dropped before its record is on the disk.
+
+    What others dropped meanwhile says nothing about the rest: it ends with nothing to export.
+    """
     total = PrunedOut(tasks=0, sessions=0, journal=0, more=True)
-    while total.more:
+    while True:
         found = client.prunable_records(age_s)
+        if not (found.tasks or found.sessions or found.journal):
+            return total
         for record in found.records:
             file.write(json.dumps(record) + "\n")
         file.flush()
@@ -87,7 +95,6 @@ def _export_and_prune(client: Client, age_s: float, file: TextIO) -> PrunedOut:
             older_than_s=age_s, tasks=found.tasks, sessions=found.sessions, journal=found.journal
         )
         total = _sum(total, client.prune(body))
-    return total
 
 
 def _sum(total: PrunedOut, more: PrunedOut) -> PrunedOut:
@@ -102,10 +109,25 @@ def _sum(total: PrunedOut, more: PrunedOut) -> PrunedOut:
 def _new_file(path: Path) -> TextIO:
     """A file that only its owner can read: other people's results go into it."""
     try:
-        return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w")
+        file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w")
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)  # or a host that crashes may forget its name, with all in it
+        finally:
+            os.close(directory)
+        return file
     except OSError as error:
         raise ConfigError(
             f"{path} can't be written: {error.strerror}",
             where="--export",
             expected="a file that isn't there yet",
         ) from None
+
+
+def _unwritten(path: Path, error: OSError) -> StoreError:
+    return StoreError(
+        f"the export can't be written: {error.strerror}",
+        where=str(path),
+        expected="room for what is to be dropped; nothing was dropped that isn't in the file",
+        next_step="make room, keep this file, and type the command again with another one",
+    )

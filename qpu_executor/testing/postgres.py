@@ -2,7 +2,8 @@
 
 PostgreSQL refuses to run as root: started by root, it runs as the user `postgres`.
 It listens on a Unix socket alone. Its commits don't wait for the disk, which loses
-nothing when its processes are killed; only a machine that crashes would.
+nothing when its processes are killed; only a machine that crashes would. It ends with the
+process that started it, also where that is killed: `postgres_watch` sees to it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import select
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -41,6 +43,7 @@ class Postgres:
         self.directory = Path(tempfile.mkdtemp(prefix="qpu-pg-"))
         self._data = self.directory / "data"
         self._numbers = itertools.count(1)
+        self._watch: subprocess.Popen[bytes] | None = None
 
     @staticmethod
     def installed() -> bool:
@@ -54,6 +57,14 @@ class Postgres:
 
     def start(self) -> None:
         """Start it, with the data that it has; returns when it answers. Raises RuntimeError."""
+        if self._watch is None:
+            watch = (sys.executable, "-m", "qpu_executor.testing.postgres_watch")
+            self._watch = subprocess.Popen(  # noqa: S603
+                [*watch, str(os.getpid()), str(self.directory)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,  # what is meant for the owner's group isn't for it
+            )
         if not self._data.exists():
             self._make()
         options = {**_OPTIONS, "unix_socket_directories": str(self.directory)}
@@ -64,39 +75,30 @@ class Postgres:
 
     def stop(self) -> None:
         """End it in good order, but without waiting for its clients; `start` starts it again."""
-        if self._server() is not None:
+        if _server(self._data) is not None:
             self._run("pg_ctl", "stop", "-w", "-m", "fast", "-D", str(self._data))
 
     def kill(self) -> None:
         """kill -9 all of its processes; `start` starts it again."""
-        ends = []
-        for pid in self._processes():
-            try:
-                ends.append(os.pidfd_open(pid))
-            except ProcessLookupError:
-                continue
-            signal.pidfd_send_signal(ends[-1], signal.SIGKILL)
-        for end in ends:
-            _wait_for_end(end)
-            os.close(end)
-        # Its locks name a process that may not be reaped yet, and so seems to be alive.
-        for lock in (self._data / "postmaster.pid", *self.directory.glob(".s.PGSQL.*")):
-            lock.unlink(missing_ok=True)
+        kill_server(self.directory)
 
     def freeze(self) -> None:
         """Stop all of its processes where they are: it takes connections and never answers."""
-        for pid in self._processes():
+        for pid in _processes(self._data):
             os.kill(pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
         """Let them go on."""
-        for pid in self._processes():
+        for pid in _processes(self._data):
             os.kill(pid, signal.SIGCONT)
 
     def close(self) -> None:
         """End it and remove its files."""
-        self.kill()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        remove_server(self.directory)
+        if self._watch is not None:
+            self._watch.kill()
+            self._watch.wait()
+            self._watch = None
 
     def new_database(self) -> str:
         """The URL of a database that has nothing in it. It holds no password."""
@@ -136,19 +138,6 @@ class Postgres:
                 os.chown(path, user.pw_uid, user.pw_gid)
         self._run("initdb", *proof, "-U", USER, "-E", "UTF8", "-N", "-D", str(self._data))
 
-    def _processes(self) -> list[int]:
-        server = self._server()
-        if server is None:
-            return []
-        children = Path(f"/proc/{server}/task/{server}/children").read_text().split()
-        return [server, *map(int, children)]
-
-    def _server(self) -> int | None:
-        try:
-            return int((self._data / "postmaster.pid").read_text().split()[0])
-        except FileNotFoundError:
-            return None
-
     def _run(self, program: str, *arguments: str) -> str:
         programs = _programs()
         if programs is None:
@@ -176,6 +165,48 @@ class Postgres:
             if done.returncode != 0:
                 raise RuntimeError(f"{program} failed: {errors.read().strip() or out.read()}")
             return out.read()
+
+
+def kill_server(directory: Path) -> None:
+    """kill -9 all processes of the server whose files these are, if it runs."""
+    data = directory / "data"
+    ends = []
+    for pid in _processes(data):
+        try:
+            ends.append(os.pidfd_open(pid))
+        except ProcessLookupError:
+            continue
+        signal.pidfd_send_signal(ends[-1], signal.SIGKILL)
+    for end in ends:
+        _wait_for_end(end)
+        os.close(end)
+    # Its locks name a process that may not be reaped yet, and so seems to be alive.
+    for lock in (data / "postmaster.pid", *directory.glob(".s.PGSQL.*")):
+        lock.unlink(missing_ok=True)
+
+
+def remove_server(directory: Path) -> None:
+    """The same, and remove its files."""
+    kill_server(directory)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def _processes(data: Path) -> list[int]:
+    server = _server(data)
+    if server is None:
+        return []
+    try:
+        children = Path(f"/proc/{server}/task/{server}/children").read_text().split()
+    except FileNotFoundError:  # somebody else has ended it
+        return []
+    return [server, *map(int, children)]
+
+
+def _server(data: Path) -> int | None:
+    try:
+        return int((data / "postmaster.pid").read_text().split()[0])
+    except FileNotFoundError:
+        return None
 
 
 def _wait_for_end(pidfd: int) -> None:

@@ -25,7 +25,7 @@ class PrunableOut(Answer):
 
 
 class RecordsOut(Answer):
-    """What would be dropped next, one record for each task or row of the journal.
+    """What would be dropped next, one record for each task, session or row of the journal.
 
     `tasks`, `sessions`, `journal`: what to hand to a prune, once the records are safe.
     """

@@ -5,6 +5,7 @@ What was executed is read from the controller's own ledger.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -14,7 +15,9 @@ from typing import Any
 
 import pytest
 
-from qpu_executor.errors import UnknownTask
+from qpu_executor.errors import StoreError, UnknownTask
+from qpu_executor.manager.store.backup import back_up
+from qpu_executor.manager.store.records import AddJournal, JournalRow
 from qpu_executor.manager.store.restored import SKIPPED
 from qpu_executor.manager.store.sql import SqlStore
 from qpu_executor.programs.program import Program
@@ -157,3 +160,42 @@ async def test_numbers_go_on_above_all_that_were_given_after_the_backup(tmp_path
         await store.close()
     once, twice = SKIPPED + 1, 2 * SKIPPED + 1
     assert seen == [(1, 0, 0), (once, 1, SKIPPED), (once, 1, SKIPPED), (twice, once, 2 * SKIPPED)]
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+async def test_where_no_backup_was_put_in_place_nothing_new_is_made(
+    tmp_path: Path, request: pytest.FixtureRequest, engine: str
+) -> None:
+    address: Path | str = tmp_path / "mistyped.sqlite"
+    if engine == "postgresql":
+        address = request.getfixturevalue("postgres").new_database()
+    with pytest.raises(StoreError, match="no backup was put in place"):
+        await SqlStore(address, restored=True).open()
+    assert "mistyped.sqlite" not in os.listdir(tmp_path)
+    store = SqlStore(address)
+    await store.open()
+    assert store.incarnation == 1
+    await store.close()
+
+
+async def test_a_backup_is_not_mixed_with_the_log_of_the_store_before(tmp_path: Path) -> None:
+    path, copy = tmp_path / "store.sqlite", tmp_path / "copy.sqlite"
+    store = SqlStore(path)
+    await store.open()
+    back_up(path, copy)
+    await store.apply([AddJournal(JournalRow(1, 1, "x"))])
+    wal = path.with_name("store.sqlite-wal")
+    kept = wal.read_bytes()
+    await store.close()
+    copy.replace(path)
+    wal.write_bytes(kept)
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match="-wal file of the store that was there before") as told:
+        await SqlStore(path, restored=True).open()
+    assert "remove store.sqlite-wal and store.sqlite-shm" in (told.value.next_step or "")
+    assert path.read_bytes() == before
+    wal.unlink()
+    store = SqlStore(path, restored=True)
+    await store.open()
+    assert [row.kind for row in await store.journal(0)] == ["StoreRestored"]
+    await store.close()

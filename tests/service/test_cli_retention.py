@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import resource
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,17 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]
         main(list(words))
     out, err = capsys.readouterr()
     return int(ended.value.code or 0), out, err
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """What a full disk is to a file: a write beyond so many bytes fails."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def made_older(store: Path, days: int) -> None:
@@ -60,6 +72,14 @@ def test_old_tasks_are_exported_dropped_and_replayed_from_the_export(
     export = tmp_path / "old.jsonl"
     code, out, _ = run(capsys, "admin", "prune", "--dry-run", *at)
     assert (code, out.split()[:2]) == (0, ["1", "tasks"])
+    full = tmp_path / "full.jsonl"
+    with files_of_at_most(500):
+        code, out, err = run(capsys, "admin", "prune", "--export", str(full), *at)
+    assert (code, out) == (1, "")
+    assert "can't be written: File too large" in err
+    assert f"{full}" in err
+    code, out, _ = run(capsys, "admin", "prune", "--dry-run", *at)
+    assert (code, out.split()[:2]) == (0, ["1", "tasks"]), "what isn't exported isn't dropped"
     code, out, err = run(capsys, "admin", "prune", "--export", str(export), *at)
     assert (code, err) == (0, "")
     assert out.startswith("dropped: 1 tasks, ")

@@ -194,6 +194,57 @@ async def test_an_operator_exports_and_drops_what_was_exported(
     assert {one["who"] for one in told} == {"boss"}
 
 
+async def test_what_was_exported_is_dropped_although_more_is_old_enough_by_then(
+    served: VirtualManager, api: LocalApi
+) -> None:
+    served.manager.policy = build_site_policy(parse_site(SITE.replace("retention:", "#"), "s"))
+    session = (await api.asked("ada", "POST", "/v1/sessions", {"name": "mine"}))["id"]
+    await api.asked("ada", "POST", f"/v1/sessions/{session}/close")
+    first = await new_task(api)
+    await served.pass_time(2 * HOUR_S)
+    second = await new_task(api)
+    await served.pass_time(25 * HOUR_S)
+    records = f"/v1/retention/records?older_than_s={DAY_S}"
+    body = {"older_than_s": DAY_S, "tasks": (await api.asked("boss", "GET", records))["tasks"]}
+    assert body["tasks"] == [first]
+    await api.asked("boss", "POST", "/v1/retention/prune", body)
+    page = await api.asked("boss", "GET", records)
+    assert page["tasks"] == []
+    assert {one["record"] for one in page["records"]} == {"session", "journal"}
+    (of_session,) = [one for one in page["records"] if one["record"] == "session"]
+    assert (of_session["session"]["id"], of_session["session"]["owner"]) == (session, "ada")
+    await served.pass_time(27 * HOUR_S)
+    assert (await api.asked("boss", "GET", records))["tasks"] == [second]
+    named = {name: page[name] for name in ("tasks", "sessions", "journal")}
+    dropped = await api.asked(
+        "boss", "POST", "/v1/retention/prune", {"older_than_s": DAY_S, **named}
+    )
+    assert (dropped["tasks"], dropped["sessions"]) == (0, 1)
+    assert dropped["journal"] == len(page["journal"]) > 0
+
+
+@pytest.mark.parametrize("path", ["/v1/tasks/{}/result", "/v1/results?ids={}"])
+async def test_a_result_that_expires_while_it_is_read_is_none_without_counts(
+    served: VirtualManager, api: LocalApi, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    served.manager.policy = build_site_policy(parse_site(SITE.replace("retention:", "#"), "s"))
+    task = await new_task(api)
+    await served.pass_time(30 * HOUR_S)
+    chunks = served.manager.store.chunks
+
+    async def after_a_prune(ids: Any) -> Any:
+        monkeypatch.setattr(served.manager.store, "chunks", chunks)
+        assert (await pruned(api))["tasks"] == 1
+        return await chunks(ids)
+
+    monkeypatch.setattr(served.manager.store, "chunks", after_a_prune)
+    code, _, text = await api.ask("ada", "GET", path.format(task))
+    if "ids" in path:
+        assert (code, json.loads(text)["results"]) == (200, [])
+    else:
+        assert (code, json.loads(text)["code"]) == (410, "task-expired")
+
+
 async def test_what_shares_and_budgets_remember_is_not_dropped(
     served: VirtualManager, api: LocalApi
 ) -> None:

@@ -70,6 +70,48 @@ async def test_a_start_that_is_cancelled_by_the_adapter_itself_is_not_forgotten(
     assert await bench.next(1) == [ChunkUnanswered(CHUNK, f"the adapter failed: {ELSEWHERE}")]
 
 
+class Doubtful:
+    """Whether this manager leads is open until `answer` says."""
+
+    def __init__(self):
+        self.sure = True
+        self.asked = asyncio.Event()
+        self.answer = asyncio.get_running_loop().create_future()
+
+    async def assure(self):
+        if not self.sure:
+            self.asked.set()
+            self.sure = await self.answer
+        return self.sure
+
+
+@pytest.mark.parametrize("leads", [True, False])
+async def test_a_chunk_that_waited_at_the_door_is_started_by_the_manager_that_leads_then(leads):
+    bench = Bench()
+    leading = Doubtful()
+    post = lambda event, outcome: bench.events.put_nowait(event)  # noqa: E731
+    dispatcher = Dispatcher(bench.fleet, post, bench.clock, leading=leading)
+    await bench.fleet.open(bench.clock, Path())
+    async with bench.fleet.get("q").hand_over.shut(0):
+        dispatcher.start("q", ORDER)
+        await asyncio.sleep(0)
+        leading.sure = False  # the store has fallen silent meanwhile
+    async with asyncio.timeout(10):
+        await leading.asked.wait()
+        assert not bench.qpu.orders
+        following = dispatcher._followed[CHUNK]
+        leading.answer.set_result(leads)
+        if leads:
+            assert await bench.next(1) == [ChunkStarted(CHUNK)]
+            assert bench.qpu.orders == {CHUNK: ORDER}
+        else:
+            await asyncio.wait([following])
+            assert not bench.qpu.orders
+            assert bench.events.empty()
+    await dispatcher.close()
+    await bench.fleet.close()
+
+
 async def test_an_adapter_that_breaks_its_contract_is_looked_at_again(bench):
     well = bench.qpu.health
     bench.qpu.health = cancelled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import stat
@@ -11,6 +12,7 @@ import pytest
 
 from qpu_executor.cli.main import main
 from qpu_executor.errors import StoreError
+from qpu_executor.manager.store import backup
 from qpu_executor.manager.store.backup import back_up
 from qpu_executor.manager.store.records import AddJournal, JournalRow, TaskFilter
 from qpu_executor.manager.store.sql import SqlStore
@@ -62,3 +64,43 @@ def test_a_store_in_postgresql_is_left_to_its_own_tool(
         main(["admin", "backup", str(tmp_path / "copy"), "--site", str(site)])
     assert ended.value.code == 2
     assert "pg_dump --format=custom" in capsys.readouterr().err
+
+
+async def test_a_copy_that_is_interrupted_has_no_name_and_touches_no_other_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, target = tmp_path / "store.sqlite", tmp_path / "copy.sqlite"
+    store = SqlStore(path)
+    await store.open()
+    await store.close()
+    somebodys = tmp_path / "copy.sqlite.part"
+    somebodys.write_text("precious")
+    there_while_it_is_copied = []
+
+    def halfway(file: Path) -> None:
+        there_while_it_is_copied.append(target.exists())
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(backup, "_to_disk", halfway)
+    assert "No space left" in refusal(path, target)
+    monkeypatch.undo()
+    assert there_while_it_is_copied == [False]
+    assert [name for name in os.listdir(tmp_path) if name.startswith("copy")] == [somebodys.name]
+    assert somebodys.read_text() == "precious"
+    target.symlink_to(tmp_path / "nowhere")
+    assert "is there already" in refusal(path, target)
+
+
+async def test_a_copy_needs_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, target = tmp_path / "store.sqlite", tmp_path / "copy.sqlite"
+    store = SqlStore(path)
+    await store.open()
+    await store.close()
+
+    def refused(source: Path, name: Path) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refused)
+    back_up(path, target)
+    assert sqlite3.connect(target).execute("SELECT incarnation FROM meta").fetchall() == [(1,)]
+    assert "is there already" in refusal(path, target)

@@ -160,7 +160,10 @@ async def result(asked: Asked, task_id: TaskNumber, partial: Partial = False) ->
     row = await asked.manager.task(task_id, asked.caller)
     if row.state is not TaskState.COMPLETED and not partial:
         raise _no_result(row)
-    return (await _results(asked, [row]))[0]
+    found = await _results(asked, [row])
+    if not found:
+        await asked.manager.task(task_id, asked.caller)  # raises TaskExpired
+    return found[0]
 
 
 @router.get("/results", response_model=ResultList)
@@ -281,11 +284,13 @@ async def _ask(asked: Context, action: str, ids: list[int]) -> TaskList:
 
 
 async def _results(asked: Context, rows: list[TaskRow]) -> list[ResultOut]:
+    """Those that are kept: a task may expire between one read and the next."""
     store = asked.manager.store
     ids = [row.id for row in rows]
     chunks = await store.chunks(ids)
     histories = await store.history(ids)
     programs = await store.programs({row.program_hash for row in rows})
+    kept = {row.id for row in await store.tasks(TaskFilter(ids=tuple(ids), limit=len(ids)))}
     return [
         result_out(
             asked.task_out(row),
@@ -294,6 +299,7 @@ async def _results(asked: Context, rows: list[TaskRow]) -> list[ResultOut]:
             histories.get(row.id, []),
         )
         for row in rows
+        if row.id in kept
     ]
 
 

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Protocol
 
 from qpu_executor.cancellation import only_own_cancellation
 from qpu_executor.errors import ManagerUnreachable, ProgramError, QpuExecutorError
@@ -41,6 +43,27 @@ ASK_AGAIN_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Pauses between questions about a chunk that nobody answers for; the last one repeats."""
 
 
+class Leading(Protocol):
+    """Whether this manager is the one that drives the QPUs."""
+
+    @property
+    def sure(self) -> bool:
+        """False where so long was heard nothing that another one may have taken over."""
+
+    async def assure(self) -> bool:
+        """Return once it is sure, however long that takes; False where another one has."""
+
+
+class _Undisputed:
+    """Nobody else is there."""
+
+    sure = True
+
+    async def assure(self) -> bool:
+        """It is sure."""
+        return True
+
+
 class Dispatcher:
     """Runs chunks on the QPUs of a fleet. `post` puts an event into the inbox.
 
@@ -49,6 +72,7 @@ class Dispatcher:
     calibration, and to let go at the end.
     `ask_first_below`: QPUs may know more of tasks with smaller ids than the store does (it
     was restored from a backup); they are asked about a chunk before it is started.
+    `leading`: whether this is still the manager that may start one.
     """
 
     def __init__(
@@ -59,7 +83,9 @@ class Dispatcher:
         health_every_s: float = 5.0,
         answer_s: float = 60.0,
         ask_first_below: int = 0,
+        leading: Leading | None = None,
     ) -> None:
+        self._leading = leading or _Undisputed()
         self._ask_first_below = ask_first_below
         self._fleet = fleet
         self._post = post
@@ -163,7 +189,9 @@ class Dispatcher:
         if chunk.task_id < self._ask_first_below and await self._known_from_before(qpu, chunk):
             return
         try:
-            async with qpu.hand_over.passing():
+            async with self._admitted(qpu) as ours:
+                if not ours:
+                    return
                 most = qpu.capabilities.max_chunk_shots
                 if most is not None and order.shots > most:
                     # It was planned before the QPU was opened anew, with a smaller limit.
@@ -191,6 +219,21 @@ class Dispatcher:
         self._answered(qpu, chunk)
         self._post(ChunkStarted(chunk), None)
         await self._follow(qpu, chunk)
+
+    @asynccontextmanager
+    async def _admitted(self, qpu: Qpu) -> AsyncIterator[bool]:
+        """Through the QPU's door, which may have been shut for long, as the manager still.
+
+        False where another manager has taken over: what becomes of the chunk is its affair.
+        """
+        while True:
+            if not await self._leading.assure():
+                yield False
+                return
+            async with qpu.hand_over.passing():
+                if self._leading.sure:
+                    yield True
+                    return
 
     async def _known_from_before(self, qpu: Qpu, chunk: ChunkId) -> bool:
         """Whether a QPU has this chunk from before a backup was restored; if so, follow it."""

@@ -18,7 +18,7 @@ from functools import partial
 from typing import TypeVar
 
 from qpu_executor.cancellation import only_own_cancellation
-from qpu_executor.errors import InternalError, ManagerBusy, QpuExecutorError
+from qpu_executor.errors import InternalError, ManagerBusy, QpuExecutorError, StoreError
 from qpu_executor.manager.service.alarm import Alarm
 from qpu_executor.manager.service.broadcast import Broadcast
 from qpu_executor.manager.service.fleet import Fleet
@@ -240,6 +240,20 @@ class DecisionLoop:
     def waiting(self) -> bool:
         """True while something waits for a turn, or the store can't be written."""
         return self.trouble is not None or len(self._inbox) > 0
+
+    @property
+    def sure(self) -> bool:
+        """False where so long was heard nothing that another manager may have the store."""
+        return self._store.surely_ours
+
+    async def assure(self) -> bool:
+        """Return once the store is surely ours; False where another manager has it."""
+        try:
+            while not self.sure:
+                await StorePatience().insist(lambda: self._store.apply([]))
+        except StoreError:
+            return False
+        return True
 
     def refuse_if_overloaded(self) -> None:
         """Raises ManagerBusy while the store can't be written or too much is waiting."""

@@ -136,6 +136,7 @@ class Manager:
             self.clock,
             self._health_every_s,
             ask_first_below=snapshot.restored_below,
+            leading=self.loop,
         )
         self.windows = WindowCalendar(
             {qpu.name: qpu.rules.windows for qpu in self.fleet},

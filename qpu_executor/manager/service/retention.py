@@ -126,23 +126,36 @@ class Retention:
             None if rules.audit_s is None else self._remembered(rules.audit_s),
         )
 
-    async def next(self, which: Prunable, *, tasks: int = TASKS, rows: int = ROWS) -> Batch:
+    async def next(self, which: Prunable) -> Batch:
         """What is to be dropped next. Journal rows come once no task is left to expire."""
+        found, sessions = await self._tasks(which), await self._sessions(which)
+        if found:
+            return Batch(found)
+        return Batch((), sessions, await self._store.old_journal(which, 0, ROWS))
+
+    async def _named(self, which: Prunable, only: Only) -> Batch:
+        """What may be dropped of what somebody has a copy of.
+
+        By then more tasks may be old enough, which come first in `next`: those named go all
+        the same, or who exports would be told that there is nothing left.
+        """
+        found, sessions = await self._tasks(which), await self._sessions(which)
+        return only.of(Batch(found, sessions, await self._store.old_journal(which, 0, ROWS)))
+
+    async def _tasks(self, which: Prunable) -> list[TaskRow]:
         found: list[TaskRow] = []
         if which.results is not None:
             needed, after_id = self._needed(), 0
-            while len(found) < tasks:
-                page = await self._store.expirable(which.results, after_id, tasks)
+            while len(found) < TASKS:
+                page = await self._store.expirable(which.results, after_id, TASKS)
                 found += [row for row in page if row.id not in needed]
-                if len(page) < tasks:
+                if len(page) < TASKS:
                     break
                 after_id = page[-1].id
-        if found or which.results is None:
-            sessions: list[str] = []
-        else:
-            sessions = await self._store.old_sessions(which.results, rows)
-        journal = [] if found else await self._store.old_journal(which, 0, rows)
-        return Batch(found[:tasks], sessions, journal)
+        return found[:TASKS]
+
+    async def _sessions(self, which: Prunable) -> list[str]:
+        return [] if which.results is None else await self._store.old_sessions(which.results, ROWS)
 
     async def drop(self, batch: Batch, told: Mapping[str, object]) -> Dropped:
         """Drop it in one transaction, on record. `told`: who asked for it, and how much."""
@@ -169,9 +182,7 @@ class Retention:
     ) -> tuple[Dropped, bool]:
         """Drop one batch for an operator; and whether there may be more."""
         async with self._turns:
-            batch = await self.next(which)
-            if only is not None:
-                batch = only.of(batch)
+            batch = await (self.next(which) if only is None else self._named(which, only))
             if not batch:
                 return Dropped(), False
             return await self.drop(batch, {**who_of(caller), **_bounds(which)}), True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import tempfile
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
@@ -20,19 +21,19 @@ def back_up(path: Path, target: Path) -> None:
     where = f"store {path}"
     if not path.is_file():
         raise StoreError("there is no such file", where=where, next_step="see `manager.store`")
-    part = target.with_name(target.name + ".part")
     try:
-        os.close(os.open(target, os.O_RDONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        os.close(os.open(part, os.O_RDONLY | os.O_CREAT | os.O_TRUNC, 0o600))
+        if os.path.lexists(target):
+            raise FileExistsError
+        descriptor, name = tempfile.mkstemp(prefix=f"{target.name}.", dir=target.parent)
+        os.close(descriptor)
+        part = Path(name)
         try:
             _copy(path, part, where)
             _to_disk(part)
-            part.replace(target)
+            _name(part, target)
             _to_disk(target.parent)
-        except BaseException:
+        finally:
             part.unlink(missing_ok=True)
-            target.unlink(missing_ok=True)
-            raise
     except FileExistsError:
         raise StoreError(
             f"{target} is there already", where=where, next_step="name a new file"
@@ -60,6 +61,20 @@ def _copy(path: Path, part: Path, where: str) -> None:
             raise StoreError(
                 f"its copy is damaged: {said}", where=where, next_step="keep your older backups"
             )
+
+
+def _name(part: Path, target: Path) -> None:
+    """Give a whole copy its name, unless something has that. Raises OSError.
+
+    Never before it is whole: whoever is killed halfway leaves no empty file of that name.
+    """
+    try:
+        os.link(part, target)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        os.close(os.open(target, os.O_RDONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        part.replace(target)
 
 
 def _to_disk(path: Path) -> None:

@@ -17,7 +17,6 @@ from sqlalchemy import Connection, Engine
 from qpu_executor.errors import QpuExecutorError, StoreError
 from qpu_executor.manager.store import changes as sql_changes
 from qpu_executor.manager.store import queries
-from qpu_executor.manager.store.boottime import boottime_s
 from qpu_executor.manager.store.database import Database, taken_over
 from qpu_executor.manager.store.prepared import Prepared
 from qpu_executor.manager.store.records import Change
@@ -50,7 +49,6 @@ class Commits:
         or StoreError, having changed nothing.
         """
         database = self._database
-        began_s = boottime_s()
         try:
             database.check()
             with self._engine.connect() as connection:
@@ -61,7 +59,6 @@ class Commits:
             raise database.translate(error) from None
         except (TypeError, ValueError, OverflowError) as error:
             raise StoreError(f"a value can't be stored ({error})", where=database.where) from None
-        database.confirmed(began_s)
 
     def _transact(self, connection: Connection, batches: Sequence[Batch]) -> None:
         try:

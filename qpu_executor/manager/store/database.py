@@ -30,8 +30,11 @@ class Database(Protocol):
         Raises ManagerBusy where it may be there later, and StoreError where it won't.
         """
 
-    def prepare(self) -> None:
-        """With the lock: refuse what isn't ours, make what is new. Raises StoreError."""
+    def prepare(self, *, restored: bool) -> None:
+        """With the lock: refuse what isn't ours, make what is new. Raises StoreError.
+
+        `restored`: a backup was put in place; nothing new is made then.
+        """
 
     def release(self) -> None:
         """Give up the lock. May be called twice."""
@@ -44,9 +47,6 @@ class Database(Protocol):
 
         Raises ManagerBusy where that may come back, and StoreError where it won't.
         """
-
-    def confirmed(self, since_s: float) -> None:
-        """The store was ours at this instant of `boottime_s`: a fenced write went in."""
 
     @property
     def surely_ours(self) -> bool:
@@ -69,6 +69,17 @@ class Database(Protocol):
 
     def damaged(self, what: str) -> StoreError:
         """The error for content that can't be ours as it is."""
+
+
+def not_restored(where: str) -> StoreError:
+    """The error of a manager that is to go on from a backup, where there is none."""
+    return StoreError(
+        "no backup was put in place: there is no store",
+        where=where,
+        expected="with `--restored`, the store that was restored",
+        next_step="put the backup in place, or name its place in `manager.store`; "
+        "a new store is made without `--restored`",
+    )
 
 
 def in_use(holder: str, where: str) -> StoreError:

@@ -25,6 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from qpu_executor.errors import ConfigError, QpuExecutorError, StoreError
 from qpu_executor.manager.store import postgresql_errors, tables
+from qpu_executor.manager.store.database import not_restored
 from qpu_executor.manager.store.migrations import VERSION_TABLE
 from qpu_executor.manager.store.postgresql_lock import LOCK, AdvisoryLock, Connection
 from qpu_executor.manager.store.postgresql_patience import PatientConnection
@@ -121,7 +122,7 @@ class PostgresDatabase:
         except psycopg.Error as error:
             raise self.translate(error) from None
 
-    def prepare(self) -> None:
+    def prepare(self, *, restored: bool) -> None:
         """Refuse a database that isn't ours or can't hold all text. Raises StoreError.
 
         Ends what a former manager left behind: with the lock, this one is the manager.
@@ -145,6 +146,8 @@ class PostgresDatabase:
             raise self.translate_opening(error) from None
         if VERSION_TABLE in found:
             return
+        if restored:
+            raise not_restored(self.where)
         others = sorted(found & set(tables.metadata.tables))
         if others:
             raise StoreError(
@@ -182,10 +185,6 @@ class PostgresDatabase:
     def check(self) -> None:
         """Before each write: have the lock. Raises ManagerBusy or StoreError."""
         self._lock.ensure()
-
-    def confirmed(self, since_s: float) -> None:
-        """A fenced write that began then went in."""
-        self._lock.confirmed(since_s)
 
     @property
     def surely_ours(self) -> bool:

@@ -118,13 +118,12 @@ class AdvisoryLock:
         """A connection to the database broke: this one may have as well."""
         self._doubted = True
 
-    def confirmed(self, since_s: float) -> None:
-        """The lock was ours at that instant of `boottime_s`."""
-        self._confirmed_s = max(self._confirmed_s, since_s)
-
     @property
     def fresh(self) -> bool:
-        """True while nobody else can have the lock: the session can't have been ended yet."""
+        """True while nobody else can have the lock: the session can't have been ended yet.
+
+        Only the session itself says so. That a write went in doesn't keep it alive.
+        """
         return boottime_s() - self._confirmed_s < self._lease_s / 2
 
     def ensure(self) -> None:
@@ -134,7 +133,7 @@ class AdvisoryLock:
         """
         if self._gone is not None:
             raise self._gone
-        if not self._doubted and self._session is not None:
+        if self.fresh and not self._doubted and self._session is not None:
             return
         with self._mutex:
             self._check_or_retake()

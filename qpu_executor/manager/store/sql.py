@@ -312,7 +312,7 @@ class SqlStore:
             raise database.translate_opening(error) from None
 
     def _open(self, database: Database) -> None:
-        database.prepare()
+        database.prepare(restored=self._restored)
         write_engine = database.write_engine()
         try:
             incarnation, number = claim(write_engine, database, restored=self._restored)

@@ -25,6 +25,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from qpu_executor.errors import ManagerBusy, QpuExecutorError, StoreError
+from qpu_executor.manager.store.database import not_restored
 from qpu_executor.manager.store.lock import FileLock
 
 log = logging.getLogger(__name__)
@@ -85,11 +86,25 @@ class SqliteDatabase:
         except OSError as error:
             raise self._unusable(error) from None
 
-    def prepare(self) -> None:
-        """Refuse what isn't ours, and make the file if it's new. Raises StoreError."""
+    def prepare(self, *, restored: bool) -> None:
+        """Refuse what isn't ours, and make the file if it's new. Raises StoreError.
+
+        Of a backup that was put in place SQLite wouldn't know that a `-wal` beside it belongs
+        to another file, and would play it into this one.
+        """
         try:
             if self._is_new():
+                if restored:
+                    raise not_restored(self.where)
                 self._create()
+            elif restored and self._wal_size():
+                raise StoreError(
+                    "beside the backup lies the -wal file of the store that was there before",
+                    where=self.where,
+                    expected="the backup alone, as `qpu admin backup` wrote it",
+                    next_step=f"remove {self._path.name}-wal and {self._path.name}-shm; if a "
+                    "manager has run with `--restored` already, leave them and that option out",
+                )
             self._path.chmod(0o600)
             self._inode = self._path.stat().st_ino
         except OSError as error:
@@ -103,9 +118,6 @@ class SqliteDatabase:
 
     def on_loss(self, tell: Callable[[StoreError], None]) -> None:
         """Nobody takes a file's lock from a process that lives."""
-
-    def confirmed(self, since_s: float) -> None:
-        """Needs no confirmation."""
 
     @property
     def surely_ours(self) -> bool:
@@ -186,8 +198,7 @@ class SqliteDatabase:
                 size = os.fstat(file.fileno()).st_size
         except FileNotFoundError:
             header, size = b"", 0
-        wal = self._path.with_name(self._path.name + "-wal")
-        wal_size = wal.stat().st_size if wal.exists() else 0
+        wal_size = self._wal_size()
         if size == 0:
             if wal_size:  # SQLite would throw away what only the WAL has
                 raise self.damaged("the file is empty or missing, but its -wal file isn't")
@@ -213,6 +224,10 @@ class SqliteDatabase:
         if not wal_size and size < pages * (65536 if page_size == 1 else page_size):
             raise self.damaged("the file is cut off")
         return False
+
+    def _wal_size(self) -> int:
+        wal = self._path.with_name(self._path.name + "-wal")
+        return wal.stat().st_size if wal.exists() else 0
 
     def damaged(self, what: str) -> StoreError:
         """The error for content that can't be ours as it is."""
