@@ -94,7 +94,7 @@ class ServedManager:
         """SIGTERM; the exit code."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(30)
+        return self._process.wait(60)
 
     def connect(self) -> Client:
         """A client of its own."""

@@ -140,8 +140,8 @@ def test_the_database_is_locked_for_seconds_during_a_job_and_work_goes_on(here: 
         with locked(here.place.store), pytest.raises(TimeoutError):
             manager.wait(LOCKED_S)
         after = client.submit(program(), 30)
-        assert task.result(timeout=60).shots == 300
-        assert after.result(timeout=60).shots == 30
+        assert task.result(timeout=120).shots == 300
+        assert after.result(timeout=120).shots == 30
         after_detail, detail = client.task_detail(after.id), client.task_detail(task.id)
     assert len(after_detail.chunks) + len(detail.chunks) == here.machine.jobs_begun
     assert sum(executed_by_mark(here.machine.ledger).values()) == 330
@@ -156,7 +156,7 @@ def test_a_second_manager_refuses_and_the_first_goes_on(here: Here) -> None:
         second = here.fork()
         assert second.wait(60) == 1, here.place.log_end
         assert "in use by" in here.place.log_end
-        assert task.result(timeout=60).shots == 60
+        assert task.result(timeout=120).shots == 60
         here.executed_once(client.task_detail(task.id))
     assert first.poll() is None
 
@@ -166,11 +166,11 @@ def test_jobs_refused_with_500_while_it_says_that_it_is_up_drain_no_queue(here: 
     here.manager()
     with connect(here.place.url, wait_s=30) as client:
         before = client.submit(program(), 30)
-        before.result(timeout=60)
+        before.result(timeout=120)
         here.machine.cloud(Weather("", ({"do": "status", "on": ["create"]},)))
         tasks = [client.submit(program(), 30, name=str(n)) for n in range(4)]
         with pytest.raises(TimeoutError):
             here.managers[0].wait(20.0)
         here.machine.heal()
-        assert [task.result(timeout=60).shots for task in tasks] == [30] * 4
+        assert [task.result(timeout=120).shots for task in tasks] == [30] * 4
     assert sum(executed_by_mark(here.machine.ledger).values()) == 150

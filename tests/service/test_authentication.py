@@ -73,7 +73,7 @@ def test_token_is_another_user_who_sees_only_their_own(
         monkeypatch.setenv("QPU_TOKEN", ada)
         with connect(tokens_taken.url) as hers:
             assert hers.health().caller == "ada"
-            assert hers.submit(program, 12).result(timeout=60).shots == 12
+            assert hers.submit(program, 12).result(timeout=120).shots == 12
             with pytest.raises(UnknownTask):
                 hers.task(task.id)
             with pytest.raises(NotAllowed, match="no operator"):
@@ -94,7 +94,7 @@ def test_service_opens_and_closes_sessions_for_others(
         assert opened.owner == "ada"
         monkeypatch.setenv("QPU_TOKEN", ada)
         with connect(tokens_taken.url, session=opened.id) as hers:
-            assert hers.submit(program, 10).result(timeout=60).shots == 10
+            assert hers.submit(program, 10).result(timeout=120).shots == 10
             with pytest.raises(NotAllowed, match="may not open sessions for bob"):
                 hers.open_session("job 78", user="bob")
             assert service.close_session(opened.id).closed_at is not None
@@ -176,7 +176,7 @@ def test_client_answers_the_question_for_munge_by_itself(
     monkeypatch.setenv("QPU_MUNGE_SOCKET", munged.socket)
     with connect(manager.url) as client:
         task = client.submit(to_program(small_sequence()), 10)
-        assert task.result(timeout=60).shots == 10, "the event stream is let in too"
+        assert task.result(timeout=120).shots == 10, "the event stream is let in too"
         client.drain("emulator")
     with pytest.raises(urllib.error.HTTPError, match="401"):
         urllib.request.urlopen(f"{manager.url}/v1/tasks")
@@ -212,7 +212,7 @@ def test_tls_is_served_beside_the_socket_and_checked_by_clients(
     assert url.startswith("https://")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     with connect(url) as client, connect(socket) as local:
-        assert client.submit(to_program(small_sequence()), 10).result(timeout=60).shots == 10
+        assert client.submit(to_program(small_sequence()), 10).result(timeout=120).shots == 10
         assert len(local.tasks()) == 1
     monkeypatch.setenv("SSL_CERT_FILE", os.devnull)
     with pytest.raises(ManagerUnreachable, match="certificate"):

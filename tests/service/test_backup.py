@@ -125,24 +125,24 @@ def test_chunks_that_ran_since_the_backup_are_asked_about_and_not_repeated(
         task = client.submit(program, SHOTS)
         wait_for_ended(controller, 2)
         backup.take(served)
-        result = task.result(timeout=60)
+        result = task.result(timeout=120)
         forgotten = client.submit(program, 5)
-        forgotten.result(timeout=60)
+        forgotten.result(timeout=120)
     served.kill()
     before = controller.ledger
     served._text = SITE.format(url=controller.url, store=backup.put_back(served))
     served.start("--restored")
     with served.connect() as client:
-        again = client.task(task.id).result(timeout=60)
+        again = client.task(task.id).result(timeout=120)
         with pytest.raises(UnknownTask):
-            client.task(forgotten.id).result(timeout=60)
+            client.task(forgotten.id).result(timeout=120)
         assert controller.ledger == before
         # Killed and started without the option: it is known that a backup was restored.
         served.kill()
         served.start()
         new = client.submit(program, 5)
         assert new.id >= SKIPPED
-        assert new.result(timeout=60).shots == 5
+        assert new.result(timeout=120).shots == 5
     assert again.counts == result.counts
     assert again.shots == SHOTS
     by_mark = executed_by_mark(controller.ledger)

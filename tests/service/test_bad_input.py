@@ -58,7 +58,7 @@ def client(make_manager: Any, controller: ControllerProcess) -> Iterator[Client]
 
 def lives_on(client: Client, **options: Any) -> None:
     """The next task is done, whatever happened before."""
-    result = client.submit(small_sequence(), SHOTS, **options).result(timeout=60)
+    result = client.submit(small_sequence(), SHOTS, **options).result(timeout=120)
     assert sum(result.counts.values()) == result.shots == SHOTS
 
 
@@ -102,9 +102,9 @@ def test_a_device_that_moved_fails_the_task_that_waits_and_refuses_the_next_alik
     controller.control("specs", {"min_atom_distance": 5.8, "pre_calibrated_layouts": []})
     client.release_tasks([before.id, fits.id])
     with pytest.raises(TaskFailed, match=r"at least 5\.8 um") as failed:
-        before.result(timeout=60)
+        before.result(timeout=120)
     assert failed.value.permanent
-    assert fits.result(timeout=60).shots == SHOTS
+    assert fits.result(timeout=120).shots == SHOTS
 
 
 @pytest.mark.parametrize("do", ["html", "hang", "garbage", "drop"])
@@ -134,7 +134,7 @@ def test_a_controller_that_forgets_its_job_is_on_record_and_the_shots_are_taken_
         time.sleep(0.01)  # until it runs
     controller.control("forget")
     controller.control("machine", {"shot_s": 0.001})
-    assert task.result(timeout=60).shots == SHOTS
+    assert task.result(timeout=120).shots == SHOTS
     lost = [one for one in client.task_detail(task.id).chunks if one.state == "LOST"]
     assert len(lost) == 1
     assert lost[0].shots_counted == 0
@@ -147,7 +147,7 @@ def test_counts_that_can_t_be_right_are_never_counted_and_end_the_task_with_thei
     controller.control("machine", {"results": "fewer", "shot_s": 0.001})
     task = client.submit(small_sequence(), SHOTS)
     with pytest.raises(TaskFailed, match=r"faults in a row on fresnel.*were asked") as failed:
-        task.result(timeout=60)
+        task.result(timeout=120)
     assert not failed.value.permanent
     assert "\n" not in str(failed.value)
     assert {one.shots_counted for one in client.task_detail(task.id).chunks} == {0}

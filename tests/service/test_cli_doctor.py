@@ -196,7 +196,7 @@ def test_a_site_is_examined_beside_its_manager_and_nothing_is_disturbed(shared: 
         assert "wrong" not in found[about], about
     assert "is at unix://" in done.stdout, "the socket is the manager's own"
     with shared.connect() as client:
-        assert client.submit(small_sequence(), 5).result(timeout=60).shots == 5
+        assert client.submit(small_sequence(), 5).result(timeout=120).shots == 5
     assert shared.store.stat().st_size >= before
 
 

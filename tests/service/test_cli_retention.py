@@ -61,13 +61,13 @@ def test_old_tasks_are_exported_dropped_and_replayed_from_the_export(
     program = to_program(small_sequence())
     with served.connect() as client:
         old = client.submit(program, 20, key="old")
-        assert old.result(timeout=60).shots == 20
+        assert old.result(timeout=120).shots == 20
     assert served.stop() == 0
     made_older(served.store, 100)
     served.start()
     with served.connect() as client:
         young = client.submit(program, 30)
-        young.result(timeout=60)
+        young.result(timeout=120)
     at = ("--manager", served.url)
     export = tmp_path / "old.jsonl"
     code, out, _ = run(capsys, "admin", "prune", "--dry-run", *at)

@@ -740,7 +740,7 @@ def test_a_script_that_forgets_to_close_ends_at_once_and_silently(served, ending
         [sys.executable, "-W", "default", "-W", "error::ResourceWarning", "-c", script],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=True,
     )
     assert (done.stdout, done.stderr) == ("done\n", "")

@@ -162,7 +162,7 @@ def test_an_answer_that_is_lost_costs_no_second_task_and_no_second_session(manag
         orders = [TaskOrder(program, 5, name=f"n{i}", session=session.id) for i in range(3)]
         tasks = client.submit_many(orders)
         assert between.kept.is_set()
-        assert [task.result(timeout=60).shots for task in tasks] == [5, 5, 5]
+        assert [task.result(timeout=120).shots for task in tasks] == [5, 5, 5]
         assert [one.id for one in client.sessions()] == [session.id]
     assert [(state, shots) for _, state, shots in counted(manager)] == [("COMPLETED", 5)] * 3
 
@@ -318,7 +318,7 @@ def test_a_killed_pipeline_that_is_resumed_adopts_what_waits_runs_and_is_done(
         first.kill()
         states = {task.state for task in watching.tasks()}
         assert TaskState.RUNNING in states
-        first.communicate(timeout=60)
+        first.communicate(timeout=120)
         assert len(watching.tasks()) == 3
         out, err = pipeline(tmp_path, manager.url, "--resume", "--engine", engine).communicate(
             timeout=200

@@ -30,7 +30,7 @@ def controller(tmp_path: Path) -> Iterator[ControllerProcess]:
 
 
 def asked(controller: ControllerProcess, method: str, path: str, body: Any) -> tuple[int, Any]:
-    connection = http.client.HTTPConnection(controller.url.removeprefix("http://"), timeout=10)
+    connection = http.client.HTTPConnection(controller.url.removeprefix("http://"), timeout=60)
     sent = None if body is None else json.dumps(body)
     connection.request(method, f"/api/v1{path}", sent, {"Content-Type": "application/json"})
     try:

@@ -19,7 +19,7 @@ from qpu_executor.dask.owner import default_manager
 from qpu_executor.errors import BuilderError, ProgramRefused, RequestRefused, TaskCancelled
 from qpu_executor.model.states import TaskState
 
-pytestmark = pytest.mark.timeout(170)
+pytestmark = pytest.mark.timeout(300)
 
 QPU = {"QPU": 1}
 LIVE = (TaskState.HELD, TaskState.QUEUED, TaskState.RUNNING)

@@ -45,9 +45,9 @@ def managed(make_manager: Callable[..., Any]) -> Any:
 def test_what_fits_the_machine_runs_in_both_modes_and_says_where(managed: Any) -> None:
     program = to_program(small_sequence())
     with managed.connect() as client:
-        tried = client.submit(program, 10).result(timeout=60)
+        tried = client.submit(program, 10).result(timeout=120)
         assert (tried.qpu, tried.emulated) == ("sandbox", True)
-        meant = client.submit(program, 10, job_class="production").result(timeout=60)
+        meant = client.submit(program, 10, job_class="production").result(timeout=120)
         assert (meant.qpu, meant.device, meant.shots) == ("machine", "AnalogDevice", 10)
 
 
@@ -58,4 +58,4 @@ def test_what_only_the_sandbox_could_run_is_refused_in_development(managed: Any)
             client.submit(program, 10)
         assert caught.value.rule
         played = client.submit(program, 10, job_class="playground")
-        assert played.result(timeout=60).qpu == "sandbox"
+        assert played.result(timeout=120).qpu == "sandbox"

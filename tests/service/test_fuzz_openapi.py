@@ -78,7 +78,7 @@ def document(fuzzed: Any) -> Any:
     with fuzzed.connect() as client:
         session = client.open_session("somebody's", key="s")
         done = client.submit(program, 10, session=session.id)
-        done.result(timeout=60)
+        done.result(timeout=120)
         held = client.submit(program, 10, held=True)
     found = requests.get(f"{fuzzed.url}/openapi.json", timeout=10).json()
     del found["paths"][ENDLESS]

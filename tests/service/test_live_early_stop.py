@@ -60,9 +60,9 @@ def test_emulated_task_stops_at_the_first_chunk_whose_counts_are_enough(
     shared: Any, program: Program
 ) -> None:
     with shared.connect() as client:
-        whole = client.submit(program, 2000, seed=5).result(timeout=60)
+        whole = client.submit(program, 2000, seed=5).result(timeout=120)
         task = client.submit(program, 2000, seed=5, stop_when=COST)
-        result = task.result(timeout=60)
+        result = task.result(timeout=120)
         detail = client.task_detail(task.id)
     assert result.stopped_early
     assert result.stop_reason is not None
@@ -87,7 +87,7 @@ def test_saved_shots_are_not_charged_and_their_credit_is_free_again(
         with pytest.raises(RequestRefused, match="50 and 40 more, 60 are allowed"):
             client.submit(program, 200, account="students")
         first.release()
-        result = first.result(timeout=60)
+        result = first.result(timeout=120)
         assert (result.shots, result.shots_saved, len(result.chunks)) == (50, 200, 1)
         delivered_s = sum(chunk.setup_s + chunk.device_s for chunk in result.chunks)
         assert charged(client, "students") == pytest.approx(delivered_s, rel=0.01)
@@ -135,7 +135,7 @@ def test_why_says_how_far_the_rule_is_and_the_queue_goes_on(
         assert standing is not None
         assert "(at most 1e-09 wanted)" in standing
         task.cancel()
-        assert behind.result(timeout=60).shots == 10
+        assert behind.result(timeout=120).shots == 10
         assert client.task(task.id).info.stop_standing is None
 
 
@@ -163,7 +163,7 @@ def test_command_line_submits_a_rule_and_tells_what_became_of_it(
 
     def qpu(*words: str) -> str:
         command = [sys.executable, "-m", "qpu_executor.cli.main", *words, "--manager", shared.url]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         assert (done.returncode, done.stderr) == (0, ""), done
         return done.stdout
 

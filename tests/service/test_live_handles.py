@@ -42,7 +42,7 @@ def test_a_result_grows_chunk_by_chunk_to_the_whole_one(manager):
     with manager.connect() as client:
         task = client.submit(small_sequence(), SHOTS, seed=5)
         grown = list(task.stream())
-        whole = task.result(timeout=60)
+        whole = task.result(timeout=120)
     shots = [result.shots for result in grown]
     assert shots == sorted(set(shots)), "each has more than the one before"
     assert len(shots) > 2
@@ -61,7 +61,7 @@ async def test_in_an_event_loop_too_and_who_stops_looking_stops_nothing(manager)
             assert 0 < result.shots < SHOTS
             break
         await growing.aclose()
-        assert (await task.result(timeout=60)).shots == SHOTS
+        assert (await task.result(timeout=120)).shots == SHOTS
         assert [result.shots async for result in task.stream()] == [SHOTS]
         with pytest.raises(TypeError, match=f"send its id, {task.id}"):
             pickle.dumps(task)
@@ -84,14 +84,14 @@ def test_a_timeout_ends_the_wait_and_never_the_task(manager):
             task.result(timeout=0.05)
         assert task.refresh().state is TaskState.HELD
         task.release()
-        assert client.task(task.id).result(timeout=60).shots == 150
+        assert client.task(task.id).result(timeout=120).shots == 150
 
 
 TRAVELLED = """
 import base64, pickle, sys
 task = pickle.loads(base64.b64decode(sys.argv[1]))
 print(task.id, task.state)
-print(task.result(timeout=60).shots, task.done())
+print(task.result(timeout=120).shots, task.done())
 """
 
 
@@ -107,7 +107,7 @@ def test_a_handle_that_travelled_asks_the_same_manager(manager):
     back: Task = pickle.loads(sent)
     other: Task = pickle.loads(pickle.dumps(back))
     assert (back.id, repr(back)) == (task.id, repr(other))
-    assert back.result(timeout=60).counts == other.result(timeout=60).counts
+    assert back.result(timeout=120).counts == other.result(timeout=120).counts
     shared = shared_client(manager.url)
     assert shared is back._client is other._client, "one connection for all of a process"
     shared.close()

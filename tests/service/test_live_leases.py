@@ -103,7 +103,7 @@ def test_block_has_a_session_that_is_renewed_and_closed_with_it(
     with manager.connect() as client:
         with client.in_session("vqe") as session:
             task = client.submit(program, 5)
-            assert task.result(timeout=60).shots == 5
+            assert task.result(timeout=120).shots == 5
             assert client.task_detail(task.id).session == session.id
             until(lambda: client.session(session.id).state == "open")
             found = client.session(session.id)

@@ -69,7 +69,7 @@ def test_linger_ends_after_its_seconds_and_is_charged(manager: Any, program: Pro
         session = client.open_session("loop", terms=SessionTerms(linger_s=20))
         mine = client.submit(program, 50, session=session.id)
         other = client.submit(program, 5, job_class="production")
-        ended, after = mine.result(timeout=60), other.result(timeout=60)
+        ended, after = mine.result(timeout=120), other.result(timeout=120)
         thought = after.chunks[0].sent_at - ended.chunks[-1].ended_at
         assert thought >= timedelta(seconds=20), "nobody else came in while the session thought"
         (line,) = [one for one in client.shares().accounts if one.user is not None]
@@ -84,7 +84,7 @@ def test_next_iteration_of_a_lingering_session_goes_before_what_waits(
 ) -> None:
     with manager.connect() as client:
         session = client.open_session("loop", terms=SessionTerms(linger_s=600))
-        client.submit(program, 5, session=session.id).result(timeout=60)
+        client.submit(program, 5, session=session.id).result(timeout=120)
         other = client.submit(program, 5)
         why = client.why(other.id)
         assert why.reason == "Reservation"
@@ -93,10 +93,10 @@ def test_next_iteration_of_a_lingering_session_goes_before_what_waits(
         assert timedelta(0) < why.until - why.as_of <= timedelta(seconds=600)
         (row,) = client.qpus()
         assert row.kept_until == why.until
-        again = client.submit(program, 5, session=session.id).result(timeout=60)
+        again = client.submit(program, 5, session=session.id).result(timeout=120)
         assert client.task(other.id).state is TaskState.QUEUED
         assert client.give_back(session.id).holds == []
-        sent = other.result(timeout=60).chunks[0].sent_at
+        sent = other.result(timeout=120).chunks[0].sent_at
         assert sent > again.chunks[-1].ended_at
 
 
@@ -109,7 +109,7 @@ def test_restarted_manager_has_forgotten_what_was_kept(manager: Any, program: Pr
     manager.kill()
     manager.start()
     with manager.connect() as client:
-        assert client.task(other.id).result(timeout=60).shots == 5
+        assert client.task(other.id).result(timeout=120).shots == 5
         assert client.session(session.id).holds == []
 
 

@@ -61,7 +61,7 @@ def test_same_key_same_task_another_body_is_refused(shared: Any, program: Progra
         assert second.id != first.id, "after CANCELLED a key starts a new generation"
         with pytest.raises(TaskCancelled):
             first.result(timeout=10)
-        assert second.result(timeout=60).shots == 21
+        assert second.result(timeout=120).shots == 21
 
 
 def test_engine_key_adopts_the_program_stored_first(shared: Any, program: Program) -> None:
@@ -88,8 +88,8 @@ def test_one_bad_task_in_a_request_harms_no_other(shared: Any, program: Program)
         assert isinstance(bad, QpuExecutorError)
         assert not isinstance(good, QpuExecutorError)
         assert not isinstance(also_good, QpuExecutorError)
-        assert good.result(timeout=60).shots == 5
-        assert also_good.result(timeout=60).shots == 6
+        assert good.result(timeout=120).shots == 5
+        assert also_good.result(timeout=120).shots == 6
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_over_tcp_the_kernel_says_who_is_asking(tcp_manager: Any, program: Progr
         health = client.health()
         assert health.product == "qpu-executor"
         assert health.caller == getpass.getuser()
-        assert client.submit(program, 5).result(timeout=60).shots == 5
+        assert client.submit(program, 5).result(timeout=120).shots == 5
 
 
 def test_second_manager_on_the_same_store_is_refused(shared: Any) -> None:
@@ -202,7 +202,7 @@ def test_second_manager_on_the_same_store_is_refused(shared: Any) -> None:
         [sys.executable, "-m", "qpu_executor.cli.main", "serve", "--site", str(site)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert second.returncode == 1

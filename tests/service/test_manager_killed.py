@@ -86,11 +86,11 @@ def test_killed_over_and_over_every_task_is_counted_exactly_once(
             [TaskOrder(program=quick, shots=50, seed=i, name=f"t{i}") for i in range(40)]
         )
         for done in (1, 10, 25):
-            tasks[done].result(timeout=60)
+            tasks[done].result(timeout=120)
             served.kill()
             served.start()
-        results = [task.result(timeout=60) for task in tasks]
-        again = client.submit(quick, 50, seed=7).result(timeout=60)
+        results = [task.result(timeout=120) for task in tasks]
+        again = client.submit(quick, 50, seed=7).result(timeout=120)
     assert [result.shots for result in results] == [50] * 40
     assert [sum(result.counts.values()) for result in results] == [50] * 40
     assert results[7].counts == again.counts
@@ -109,7 +109,7 @@ def test_killed_right_after_the_answer_the_task_is_there(served: Any, quick: Pro
         assert client.task(task.id).state is TaskState.HELD
         assert client.submit(quick, 10, key="mine", held=True).id == task.id
         task.release()
-        assert task.result(timeout=60).shots == 10
+        assert task.result(timeout=120).shots == 10
 
 
 def test_cancel_asked_before_the_kill_is_not_forgotten(served: Any, slow: Program) -> None:
@@ -132,4 +132,4 @@ def test_sigterm_ends_in_good_order_and_the_next_one_goes_on(served: Any, quick:
     served.start()
     with served.connect() as client:
         client.task(task.id).release()
-        assert client.task(task.id).result(timeout=60).shots == 10
+        assert client.task(task.id).result(timeout=120).shots == 10

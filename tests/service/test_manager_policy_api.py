@@ -76,7 +76,7 @@ def test_drained_qpu_makes_tasks_wait_and_why_says_so(managed: Any, program: Pro
     with managed.connect() as client:
         assert client.why(second.id).reason == "QPUDraining", "a drain survives the manager"
         client.resume("emulator")
-        assert client.task(second.id).result(timeout=60).shots == 30
+        assert client.task(second.id).result(timeout=120).shots == 30
         assert client.why(second.id).expected_start is None
 
 
@@ -93,7 +93,7 @@ def test_wishes_reach_the_task_and_come_back(managed: Any, program: Program) -> 
         assert [one.task for one in wishes.depends_on] == [first.id]
         assert client.why(task.id).reason == "Dependency"
         first.release()
-        first.result(timeout=60)
+        first.result(timeout=120)
         why = client.why(task.id)
         assert (why.reason, why.rank) == ("BeginTime", None)
         with pytest.raises(RequestRefused, match="no task 4242"):
@@ -116,7 +116,7 @@ def test_limits_are_refused_with_their_numbers(managed: Any, program: Program) -
 
 def test_shares_name_accounts_classes_and_prices(managed: Any, program: Program) -> None:
     with managed.connect() as client:
-        client.submit(program, 200, account="physics").result(timeout=60)
+        client.submit(program, 200, account="physics").result(timeout=120)
         shares = client.shares()
         lines = {(one.account, one.user): one for one in shares.accounts}
         assert lines["physics", None].share == 0.75
@@ -149,7 +149,7 @@ def test_reload_takes_a_good_file_and_refuses_a_bad_one(managed: Any, program: P
             client.submit(program, 20)
         assert client.task(held.id).state is TaskState.HELD
         held.release()
-        assert held.result(timeout=60).shots == 20
+        assert held.result(timeout=120).shots == 20
         assert client.reload_policy().changed == []
 
 
@@ -176,7 +176,7 @@ def test_announced_window_closes_the_qpu_outlives_the_manager_and_is_taken_back(
         assert client.why(task.id).reason == "Maintenance"
         left = client.withdraw_window("emulator", "helium")
         assert {one.announced_by for one in left} == {None}
-        assert client.task(task.id).result(timeout=60).shots == 20
+        assert client.task(task.id).result(timeout=120).shots == 20
 
 
 def test_reservation_lets_in_whom_it_is_for(managed: Any, program: Program) -> None:
@@ -184,7 +184,7 @@ def test_reservation_lets_in_whom_it_is_for(managed: Any, program: Program) -> N
         for_physics = closed_now(kind="reservation", account="physics")
         client.announce_window("emulator", for_physics)
         other = client.submit(program, 20, account="biology")
-        assert client.submit(program, 20, account="physics").result(timeout=60).shots == 20
+        assert client.submit(program, 20, account="physics").result(timeout=120).shots == 20
         assert client.why(other.id).reason == "Reservation"
 
 
@@ -222,7 +222,7 @@ def test_reload_takes_windows_in(managed: Any, program: Program) -> None:
         assert client.why(task.id).reason == "Maintenance"
         site.write_text(text)
         assert client.reload_policy().changed == ["windows of emulator"]
-        assert task.result(timeout=60).shots == 20
+        assert task.result(timeout=120).shots == 20
 
 
 def test_what_an_emulator_cant_do_is_refused(managed: Any) -> None:

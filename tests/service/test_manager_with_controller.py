@@ -67,7 +67,7 @@ def submit_and_wait_for_a_running_chunk(
     client: Client, controller: ControllerProcess, program: Program
 ) -> Task:
     """A task of SHOTS, while its first chunk is being executed: for seconds, the others fast."""
-    assert client.submit(program, WARM_UP).result(timeout=60).shots == WARM_UP
+    assert client.submit(program, WARM_UP).result(timeout=120).shots == WARM_UP
     controller.control("machine", {"shot_s": SLOW_SHOT_S})
     task = client.submit(program, SHOTS)
     while controller.ledger[-1]["event"] != "began":
@@ -82,8 +82,8 @@ def test_manager_killed_while_a_chunk_runs_every_shot_is_taken_once(
     undisturbed = make_manager(site=SITE.format(url=make_controller().url))
     undisturbed.start()
     with undisturbed.connect() as client:
-        client.submit(program, WARM_UP).result(timeout=60)
-        expected = client.submit(program, SHOTS).result(timeout=60)
+        client.submit(program, WARM_UP).result(timeout=120)
+        expected = client.submit(program, SHOTS).result(timeout=120)
     controller = make_controller()
     served = make_manager(site=SITE.format(url=controller.url))
     served.start()
@@ -92,7 +92,7 @@ def test_manager_killed_while_a_chunk_runs_every_shot_is_taken_once(
         served.kill()
         assert controller.ledger[-1]["event"] == "began"
         served.start()
-        result = task.result(timeout=60)
+        result = task.result(timeout=120)
     assert result.counts == expected.counts
     assert len(result.chunks) >= 4
     assert {chunk.state for chunk in result.chunks} == {ChunkState.FINISHED}
@@ -113,7 +113,7 @@ def test_controller_killed_and_started_anew_the_repeat_is_on_record(
         task = submit_and_wait_for_a_running_chunk(client, controller, program)
         controller.kill()
         controller.start()
-        result = task.result(timeout=60)
+        result = task.result(timeout=120)
         detail = client.task_detail(task.id)
     states = [chunk.state for chunk in detail.chunks]
     assert states.count(ChunkState.LOST) == 1
@@ -132,7 +132,7 @@ def test_the_example_site_runs_on_the_stand_in(
     served = make_manager(site=text.replace("[http://127.0.0.1:8082]", "{listen}"))
     served.start()
     with served.connect() as client:
-        result = client.submit(program, 5).result(timeout=60)
+        result = client.submit(program, 5).result(timeout=120)
     assert (result.shots, result.qpu) == (5, "fresnel")
 
 
@@ -155,7 +155,7 @@ def test_chunk_that_a_dead_controller_leaves_open_is_settled_by_an_operator(
             client.settle(task.id, SettleRequest(lost=True, chunk=unknown.n + 1))
         client.settle(task.id, SettleRequest(lost=True, chunk=unknown.n))
         controller.start()
-        result = task.result(timeout=60)
+        result = task.result(timeout=120)
         settled = client.task_detail(task.id).chunks[unknown.n]
     assert settled.state is ChunkState.LOST
     assert "declared lost by" in settled.reason
@@ -180,11 +180,11 @@ def test_controller_that_was_away_joins_and_a_smaller_limit_is_planned_with(
         client.resume("fresnel")
         while state_of(client, "fresnel") is not QpuState.UP:
             time.sleep(0.05)
-        assert client.submit(program, 50, qpu="fresnel").result(timeout=60).shots == 50
+        assert client.submit(program, 50, qpu="fresnel").result(timeout=120).shots == 50
         controller.control("specs", {"max_runs": 7})
-        result = client.submit(program, 50, qpu="fresnel").result(timeout=60)
+        result = client.submit(program, 50, qpu="fresnel").result(timeout=120)
         assert result.shots == 50
-        whole = client.submit(program, 21, qpu="fresnel").result(timeout=60)
+        whole = client.submit(program, 21, qpu="fresnel").result(timeout=120)
     counted = [chunk.shots_counted for chunk in whole.chunks]
     assert sum(counted) == 21
     assert max(counted) <= 7

@@ -72,7 +72,7 @@ async def test_every_number_of_every_request_is_answered(shared: Any) -> None:
                     asked += 1
     assert asked > 300
     with shared.connect() as client:
-        assert client.submit(program, 3).result(timeout=60).shots == 3
+        assert client.submit(program, 3).result(timeout=120).shots == 3
         for one in client.tasks():
             assert "mistake" not in (one.info.error or ""), one.info
     assert "Traceback" not in shared.log

@@ -222,7 +222,7 @@ def test_todays_client_drives_an_earlier_manager(earlier: History, program: Prog
         body = json.dumps({"tasks": [WISHED]}).encode()
         with pytest.raises(RequestRefused, match=r"is older than this client.*wish_of_tomorrow"):
             ask(client, ApiRequest("POST", "/v1/tasks", body))
-        assert client.submit(program, 5).result(timeout=60).shots == 5
+        assert client.submit(program, 5).result(timeout=120).shots == 5
     assert [sum(result.counts.values()) for result in results] == [20, 30]
 
 

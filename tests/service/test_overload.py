@@ -105,7 +105,7 @@ def begun() -> bytes:
 
 def lives_on(manager: Any) -> None:
     with manager.connect() as client:
-        assert client.submit(to_program(small_sequence()), 3).result(timeout=60).shots == 3
+        assert client.submit(to_program(small_sequence()), 3).result(timeout=120).shots == 3
     assert "Traceback" not in manager.log
 
 
@@ -238,7 +238,7 @@ def test_caller_with_too_much_under_way_gets_a_429_and_the_urgent_is_answered(
             waiting.start()
             under_way.close()
             waiting.join(60)
-            assert found[0].result(timeout=60).shots == 3
+            assert found[0].result(timeout=120).shots == 3
     lives_on(patient)
 
 

@@ -215,7 +215,7 @@ def test_stopped_run_goes_on_without_repeating_finished_quantum_tasks(
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the whole group
     else:
         process.kill()
-    out, err = process.communicate(timeout=90)
+    out, err = process.communicate(timeout=150)
     gate.unlink()
     if how is signal.SIGINT:
         assert process.returncode == 130, err
@@ -257,7 +257,7 @@ def test_mistake_on_the_command_line_is_one_clear_message(
     folder: Path, words: list[str], code: int, said: str
 ) -> None:
     process = command(folder, *words)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=120)
     assert process.returncode == code, err
     assert said in err
     assert "Traceback" not in out + err

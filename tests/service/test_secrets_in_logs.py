@@ -57,9 +57,9 @@ def test_at_debug_the_log_and_the_journal_have_no_program_counts_or_token(
     served.start()
     wrong = f"qpu_{'0' * 12}_{SENTINEL:x<43}"
     with served.connect() as client:
-        result = client.submit(sentinel_program(), 4321).result(timeout=60)
+        result = client.submit(sentinel_program(), 4321).result(timeout=120)
         with pytest.raises((ProgramError, TaskFailed)):
-            client.submit(Program(PULSER, json.dumps({"name": SENTINEL})), 5).result(timeout=60)
+            client.submit(Program(PULSER, json.dumps({"name": SENTINEL})), 5).result(timeout=120)
         token = client.issue_token(TokenRequest(note="for a test")).token
         assert status_with(served.url, token) == 200
         assert status_with(served.url, wrong) == 401

@@ -123,7 +123,7 @@ def submit_and_wait_for_a_running_chunk(
     client: Client, controller: ControllerProcess, program: Program
 ) -> int:
     """A task of SHOTS, while its first chunk is being executed: for seconds, the others fast."""
-    assert client.submit(program, WARM_UP).result(timeout=60).shots == WARM_UP
+    assert client.submit(program, WARM_UP).result(timeout=120).shots == WARM_UP
     controller.control("machine", {"shot_s": SLOW_SHOT_S})
     task = client.submit(program, SHOTS)
     while controller.ledger[-1]["event"] != "began":
@@ -154,7 +154,7 @@ def test_leader_killed_while_a_chunk_runs_the_standby_finishes_it(
         standby.log_until("standby: this manager takes over")
         standby.log_until("listening on")
         with connect(standby.url, wait_s=30) as client:
-            result = client.task(task_id).result(timeout=60)
+            result = client.task(task_id).result(timeout=120)
     assert {chunk.state for chunk in result.chunks} == {ChunkState.FINISHED}
     each_shot_once(controller, result.chunks)
 
@@ -174,9 +174,9 @@ def test_leader_that_hangs_loses_the_store_and_ends_when_it_wakes_up(
         standby.log_until("listening on")
         with connect(standby.url, wait_s=30) as client:
             os.kill(leader._process.pid, signal.SIGCONT)
-            assert leader._process.wait(30) == 1
+            assert leader._process.wait(60) == 1
             assert "another manager has taken over the store" in leader.log
-            result = client.task(task_id).result(timeout=60)
+            result = client.task(task_id).result(timeout=120)
     each_shot_once(controller, result.chunks)
 
 
@@ -221,6 +221,6 @@ def test_standby_that_is_stopped_ends_and_touches_nothing(
     with standby_of(leader) as standby:
         standby.log_until("standby: the store is in use by")
         standby.process.send_signal(signal.SIGTERM)
-        assert standby.process.wait(30) == 0
+        assert standby.process.wait(60) == 0
     with leader.connect() as client:
-        assert client.submit(program, 5).result(timeout=60).shots == 5
+        assert client.submit(program, 5).result(timeout=120).shots == 5

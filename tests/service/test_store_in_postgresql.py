@@ -79,7 +79,7 @@ def test_results_outlive_a_restart_and_a_second_manager_is_told_who_has_the_stor
         assert "holds a store, in use by process" in looked.stdout
         served.kill()
         served.start()
-        assert client.task(task.id).result(timeout=60).counts == counts
+        assert client.task(task.id).result(timeout=120).counts == counts
     assert served.stop() == 0
     assert not served.store.exists()
 
@@ -115,7 +115,7 @@ def test_the_password_comes_from_a_file_that_nobody_else_can_read(
     password.write_text("s3cret word\n")
     served.start()
     with served.connect() as client:
-        assert client.submit(to_program(small_sequence()), 5).result(timeout=60).shots == 5
+        assert client.submit(to_program(small_sequence()), 5).result(timeout=120).shots == 5
     assert "s3cret" not in served.log
 
 

@@ -69,7 +69,7 @@ def test_the_running_chunks_counts_survive_and_work_goes_on(
     served = make_manager(site=site)
     served.start()
     with served.connect() as client:
-        client.submit(program, 5).result(timeout=60)
+        client.submit(program, 5).result(timeout=120)
         controller.control("machine", {"shot_s": 0.06})  # a chunk of 6 s
         task = client.submit(program, SHOTS)
         wait_for(controller, "began", 2)
@@ -82,7 +82,7 @@ def test_the_running_chunks_counts_survive_and_work_goes_on(
         assert sum(line["event"] == "began" for line in controller.ledger) == 2
         own_postgres.start()
         result = task.result(timeout=120)
-        assert client.submit(program, 5).result(timeout=60).shots == 5
+        assert client.submit(program, 5).result(timeout=120).shots == 5
     assert {chunk.state for chunk in result.chunks} == {ChunkState.FINISHED}
     by_mark = executed_by_mark(controller.ledger)
     assert sum(by_mark.values()) == 5 + SHOTS + 5

@@ -97,7 +97,7 @@ def test_the_other_user_waits_for_a_qpu_that_is_kept_warm_and_why_says_until_whe
     program = to_program(small_sequence())
     with served.connect() as client:
         session = client.open_session("loop", terms=SessionTerms(linger_s=1000))
-        client.submit(program, 5, session=session.id).result(timeout=60)
+        client.submit(program, 5, session=session.id).result(timeout=120)
         sent = {"program": {"kind": program.kind, "content": program.content}, "shots": 5}
         status, answer = as_user(NOBODY, served.url, "POST", "/v1/tasks", {"tasks": [sent]})
         assert status == 200, answer
@@ -108,11 +108,11 @@ def test_the_other_user_waits_for_a_qpu_that_is_kept_warm_and_why_says_until_whe
         assert why["until"] > why["as_of"]
         hold = f"/v1/sessions/{session.id}/hold"
         assert as_user(NOBODY, served.url, "DELETE", hold)[0] == 400, "it isn't theirs to end"
-        client.submit(program, 5, session=session.id).result(timeout=60)
+        client.submit(program, 5, session=session.id).result(timeout=120)
         assert as_user(NOBODY, served.url, "GET", theirs)[1]["state"] == "QUEUED"
         client.give_back(session.id)
         # First in, first out: what comes after theirs ends after it.
-        client.submit(program, 5).result(timeout=60)
+        client.submit(program, 5).result(timeout=120)
         assert as_user(NOBODY, served.url, "GET", theirs)[1]["state"] == "COMPLETED"
 
 

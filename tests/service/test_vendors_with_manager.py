@@ -110,7 +110,7 @@ def test_one_client_runs_on_each_of_them_in_chunks(manager, vendors, program):
             "cloud-by-qrmi": client.submit(program, 150, qpu="cloud-by-qrmi"),
             "ibm": client.submit(json.loads(sampler().content), 150, qpu="ibm"),
         }
-        results = {qpu: task.result(timeout=60) for qpu, task in tasks.items()}
+        results = {qpu: task.result(timeout=120) for qpu, task in tasks.items()}
     assert {qpu: sum(one.counts.values()) for qpu, one in results.items()} == {
         "cloud": 250,
         "cloud-by-qrmi": 150,
@@ -139,7 +139,7 @@ def test_a_manager_that_is_killed_finds_its_jobs_again_and_runs_nothing_twice(
         manager.kill()
     manager.start()
     with manager.connect() as client:
-        assert [client.task(task.id).result(timeout=60).shots for task in tasks] == [100, 100]
+        assert [client.task(task.id).result(timeout=120).shots for task in tasks] == [100, 100]
     assert sum(run["shots"] for run in vendors.executions()) == 200
 
 
@@ -151,11 +151,11 @@ def acknowledged(client: Client, task_id: int) -> bool:
 
 def test_an_expired_token_makes_tasks_wait_and_fails_none(manager, vendors, token_file, program):
     with manager.connect() as client:
-        client.submit(program, 20, qpu="cloud").result(timeout=60)
+        client.submit(program, 20, qpu="cloud").result(timeout=120)
         vendors.accept_token("renewed")
         while client.qpu("cloud").state is QpuState.UP:
             time.sleep(0.02)  # it is looked at every 0.2 s
         waiting = client.submit(program, 20, qpu="cloud")
         assert "renew the token" in (client.qpu("cloud").status_reason or "")
         token_file.write_text("renewed\n", "utf-8")
-        assert waiting.result(timeout=60).shots == 20
+        assert waiting.result(timeout=120).shots == 20

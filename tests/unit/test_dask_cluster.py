@@ -20,7 +20,7 @@ from qpu_executor.errors import (
 )
 from qpu_executor.programs.program import Program
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(180)
 
 QPU = {"QPU": 1}
 managers: dict[str, "PlayedManager"] = {}
@@ -91,7 +91,7 @@ class PlayedManager:
 
     async def until(self, condition):
         """Wait until `condition(self)` holds."""
-        async with asyncio.timeout(20), self.changed:
+        async with asyncio.timeout(60), self.changed:
             await self.changed.wait_for(lambda: condition(self))
 
     def finish_all(self):
@@ -153,7 +153,7 @@ class Cluster:
 
     async def settled(self, condition):
         """Wait for a condition on Dask's own state, which announces nothing."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not condition():  # noqa: ASYNC110 (no event tells)
                 await asyncio.sleep(0.01)
 
@@ -314,7 +314,7 @@ async def test_cancelled_while_it_builds_it_is_never_submitted():
         started, go_on = threading.Event(), threading.Event()
         gates["one"] = (started, go_on)
         future = c.client.submit(quantum_task(slow, shots=1), "one", resources=QPU)
-        assert await asyncio.to_thread(started.wait, 20)
+        assert await asyncio.to_thread(started.wait, 60)
         key = future.key
         await cancel(future)
         await c.settled(lambda: c.workers[0].state.tasks[key].state == "cancelled")
@@ -326,7 +326,7 @@ async def test_cancelled_while_it_builds_it_is_never_submitted():
 def slow(name):
     started, go_on = gates[name]
     started.set()
-    assert go_on.wait(20)
+    assert go_on.wait(60)
     return Program("test", name)
 
 

@@ -8,7 +8,7 @@ from distributed import Client, Scheduler, Worker, get_worker
 
 from qpu_executor.dask import distributed_internals as internals
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(180)
 
 
 class Cluster:
@@ -93,7 +93,7 @@ async def test_an_offer_keeps_count_of_what_tasks_hold_on_both_sides():
         started, go_on = threading.Event(), threading.Event()
         gates["hold"] = (started, go_on)
         future = c.client.submit(_hold, "hold", resources={"QPU": 2})
-        assert await asyncio.to_thread(started.wait, 20)
+        assert await asyncio.to_thread(started.wait, 60)
         ws = c.scheduler.workers[c.worker.address]
         internals.offer_on_worker(c.worker, "QPU", 10.0)
         internals.offer_on_scheduler(c.scheduler, ws, "QPU", 10.0)
@@ -109,13 +109,13 @@ async def test_an_offer_keeps_count_of_what_tasks_hold_on_both_sides():
 def _hold(name):
     started, go_on = gates[name]
     started.set()
-    return go_on.wait(20)
+    return go_on.wait(60)
 
 
 async def test_an_offer_and_a_start_free_a_task_that_found_no_worker():
     async with Cluster() as c:
         future = c.client.submit(pow, 2, 3, resources={"QPU": 1})
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not c.scheduler.unrunnable:  # noqa: ASYNC110 (no event tells)
                 await asyncio.sleep(0.01)
         ws = c.scheduler.workers[c.worker.address]

@@ -9,7 +9,7 @@ from qpu_executor.dask.scheduler_plugin import QPUSchedulerPlugin
 from qpu_executor.errors import ManagerUnreachable, RequestRefused
 from qpu_executor.programs.program import Program
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(180)
 
 
 class Named:

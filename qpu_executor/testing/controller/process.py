@@ -60,12 +60,12 @@ class ControllerProcess:
         request = urllib.request.Request(  # noqa: S310
             f"{self.url}/control/{what}", data, {"Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=10):  # noqa: S310
+        with urllib.request.urlopen(request, timeout=60):  # noqa: S310
             pass
 
     def state(self) -> dict[str, Any]:
         """What it says of itself."""
-        with urllib.request.urlopen(f"{self.url}/control/state", timeout=10) as answer:  # noqa: S310
+        with urllib.request.urlopen(f"{self.url}/control/state", timeout=60) as answer:  # noqa: S310
             found: dict[str, Any] = json.load(answer)
         return found
 

@@ -126,5 +126,5 @@ class StandInProcess:
         request = urllib.request.Request(  # noqa: S310  # loopback
             f"{self.url}/stand-in{path}", data=body, method=method
         )
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
             return json.load(answer)
