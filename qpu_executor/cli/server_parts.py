@@ -146,6 +146,7 @@ def build_site_policy(settings: SiteSettings, policy: PolicySettings | None = No
         rights=settings.rights(),
         privacy=settings.privacy,
         retention=settings.retention.rules(),
+        sessions=settings.sessions.rules(settings.manager.time_scale),
     )
 
 
@@ -217,7 +218,6 @@ def build_parts(
         read_policy=None if site_file is None else read_again,
         make_clock=lambda newest: SystemClock(newest, settings.manager.time_scale),
         health_every_s=settings.manager.health_every_s,
-        session_rules=settings.sessions.rules(settings.manager.time_scale),
     )
     place = Place(
         find_token=lambda token_id: known_token(store, token_id), now=lambda: manager.clock.now()

@@ -102,7 +102,6 @@ class VirtualManager:
             policy=policy,
             make_clock=lambda newest: self.clock,
             health_every_s=settings.manager.health_every_s,
-            session_rules=settings.sessions.rules(1.0),
         )
         self._stack = AsyncExitStack()
 

@@ -14,6 +14,7 @@ from qpu_executor.cli.server_parts import build_site_policy
 from qpu_executor.errors import KeyConflict, ManagerBusy, RequestRefused
 from qpu_executor.manager.auth.caller import Caller, Role
 from qpu_executor.manager.service.new_session import NewSession
+from qpu_executor.manager.service.operations import Operations
 from qpu_executor.manager.service.orders import NewTask
 from qpu_executor.manager.store.records import SessionRow, TaskRow
 from qpu_executor.model.sessions import SlurmJob, TaskFate
@@ -330,6 +331,26 @@ async def test_store_that_is_busy_for_a_moment_ends_no_watch(
         await site.pass_time(200)
         await site.until_closed(idle)
         assert (await site.session(leased.id)).lost_at is not None
+
+
+async def test_reload_changes_what_sessions_get_and_what_their_end_means(make: Make) -> None:
+    async with make() as site:
+        lost = await site.open(leased=True)
+        task = await site.submit(PROGRAM, 300, session_id=lost.id)
+        await site.pass_time(100)
+        assert (await site.row(task)).state is TaskState.HELD
+        before = site.manager.policy
+        rules = replace(before.sessions, grace_s=200.0, on_end=TaskFate.CANCEL, lease_s=30.0)
+        site.manager.read_policy = lambda: replace(before, sessions=replace(rules, time_scale=7.0))
+        root = Caller("root", 0, "test", frozenset({Role.OPERATOR}))
+        assert await Operations(site.manager, root).reload_policy() == ["sessions"]
+        assert site.manager.sessions.rules == rules, "its clock is as fast as before"
+        assert (await site.open(leased=True)).lease_s == 30.0
+        assert (await site.session(lost.id)).lease_s == 60.0
+        await site.pass_time(255)
+        assert (await site.row(task)).state is TaskState.HELD
+        await site.pass_time(265)
+        assert (await site.row(task)).state is TaskState.CANCELLED
 
 
 async def test_session_ends_with_its_lifetime_and_its_tasks_are_held(make: Make) -> None:

@@ -27,7 +27,6 @@ from qpu_executor.manager.service.orders import Accepted, Admitted, Answer, NewT
 from qpu_executor.manager.service.program_shelf import ProgramShelf
 from qpu_executor.manager.service.recovery import Restored, restore
 from qpu_executor.manager.service.retention import Retention
-from qpu_executor.manager.service.session_rules import SessionRules
 from qpu_executor.manager.service.sessions import Sessions
 from qpu_executor.manager.service.site_policy import SitePolicy
 from qpu_executor.manager.service.site_rules import SiteRules
@@ -73,7 +72,6 @@ class Manager:
         health_every_s: float = 5.0,
         policy: SitePolicy | None = None,
         read_policy: Callable[[], SitePolicy] | None = None,
-        session_rules: SessionRules = SessionRules(),  # noqa: B008 (frozen)
     ) -> None:
         """`policy`: the rules that `scheduler` goes by (None: the core's defaults).
 
@@ -93,7 +91,6 @@ class Manager:
         self._health_every_s = health_every_s
         self._shelf = ProgramShelf(store)
         self.judge = Judge()
-        self._session_rules = session_rules
 
     async def recall(self) -> Clock:
         """Read what is stored and set the clock after it: the fleet is opened with that clock."""
@@ -128,7 +125,7 @@ class Manager:
             holds,
             snapshot.open_sessions,
             lambda: self.admission.rights,
-            self._session_rules,
+            lambda: self.policy.sessions,
         )
         self.dispatcher = Dispatcher(
             self.fleet,
@@ -201,6 +198,7 @@ class Manager:
             return scheduler, events
 
         await self.loop.replace_core(make)
+        self.sessions.watch.rules_changed()
 
     def _change_rules(self, rules: Mapping[str, SiteRules]) -> None:
         self.fleet.change_rules(rules)

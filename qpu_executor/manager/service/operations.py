@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from qpu_executor.errors import (
@@ -181,6 +182,9 @@ class Operations:
                 next_step="start it with `qpu serve --site`",
             )
         before, after = manager.policy, manager.read_policy()
+        # The clock that was started goes on, whatever the file says of it now.
+        scale = before.sessions.time_scale
+        after = replace(after, sessions=replace(after.sessions, time_scale=scale))
         _refuse_unknown_qpus(manager, after)
         manager.fleet.refuse_impossible(after.qpus)
         changed = [
@@ -196,6 +200,7 @@ class Operations:
                 ("members", before.rights != after.rights),
                 ("privacy", before.privacy != after.privacy),
                 ("retention", before.retention != after.retention),
+                ("sessions", before.sessions != after.sessions),
             )
             if differs
         ]

@@ -62,7 +62,7 @@ class SessionWatch:
     def __init__(
         self,
         clock: Clock,
-        rules: SessionRules,
+        rules: Callable[[], SessionRules],
         sessions: Mapping[str, SessionRow],
         run_out: Callable[[SessionRow, RunsOut], Coroutine[None, None, None]],
     ) -> None:
@@ -114,6 +114,10 @@ class SessionWatch:
         if deadline is not None and (self._until is None or deadline.at < self._until):
             self._changed.set()
 
+    def rules_changed(self) -> None:
+        """The site's rules are others now: the next deadline may be another one."""
+        self._changed.set()
+
     def heard_at(self, session: SessionRow) -> Instant:
         """When it was last heard of, as far as its lease is concerned."""
         heard_at = max(self._heard.get(session.id, 0), self._since, session.opened_at)
@@ -126,7 +130,7 @@ class SessionWatch:
         if session.lost_at is not None:
             return 0.0
         left_us = after(self.heard_at(session), session.lease_s) - self._clock.now()
-        return max(0.0, left_us / MICROSECONDS / self._rules.time_scale)
+        return max(0.0, left_us / MICROSECONDS / self._rules().time_scale)
 
     def next_of(self, session: SessionRow) -> Deadline | None:
         """What of a session runs out first; None: nothing ever does."""
@@ -134,7 +138,7 @@ class SessionWatch:
         if session.lost_at is not None:
             lost_at = max(session.lost_at, self._since)
             lost_at += self._absent_us(lost_at)
-            found.append(Deadline(after(lost_at, self._rules.grace_s), RunsOut.GRACE))
+            found.append(Deadline(after(lost_at, self._rules().grace_s), RunsOut.GRACE))
         elif session.lease_s is not None:
             lease = after(self.heard_at(session), session.lease_s)
             found.append(Deadline(lease, RunsOut.LEASE))
@@ -169,13 +173,13 @@ class SessionWatch:
                     failed = True
                     log.exception("%s: its %s is over", session.named, deadline.what)
             if failed:  # whoever watches no more lets every lease and allocation go on for ever
-                again_at = after(self._clock.now(), AGAIN_S * self._rules.time_scale)
+                again_at = after(self._clock.now(), AGAIN_S * self._rules().time_scale)
                 await self._clock.sleep_until(again_at)
 
     async def _sleep(self) -> None:
         """Until the next deadline or a change; with leases about, never long at a time."""
         found = [one for each in self._sessions.values() if (one := self.next_of(each))]
-        scale, began_at = self._rules.time_scale, self._clock.now()
+        scale, began_at = self._rules().time_scale, self._clock.now()
         instants = [one.at for one in found]
         if any(one.what is RunsOut.LEASE for one in found):
             instants.append(after(began_at, LOOK_EVERY_S * scale))

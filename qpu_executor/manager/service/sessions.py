@@ -48,7 +48,8 @@ of nodes and manager may differ."""
 class Sessions:
     """Opens, finds, renews and ends sessions. `live`: rows of tasks that haven't ended.
 
-    `rights`: who may use which class and account, as the site says now.
+    `rights`: who may use which class and account, and `rules`: of sessions, as the site says
+    now.
     """
 
     def __init__(
@@ -60,10 +61,10 @@ class Sessions:
         holds: WarmHolds,
         already_open: Iterable[SessionRow],
         rights: Callable[[], Rights],
-        rules: SessionRules,
+        rules: Callable[[], SessionRules],
     ) -> None:
         self.holds = holds
-        self.rules = rules
+        self._rules = rules
         self.tasks = SessionTasks(loop)
         self._store = store
         self._loop = loop
@@ -72,6 +73,11 @@ class Sessions:
         self._rights = rights
         self._open = {session.id: session for session in already_open}
         self.watch = SessionWatch(clock, rules, self._open, self._run_out)
+
+    @property
+    def rules(self) -> SessionRules:
+        """The site's, as they are now."""
+        return self._rules()
 
     # -- opening, renewing, closing -------------------------------------------------
 

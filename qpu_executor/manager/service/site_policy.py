@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from qpu_executor.manager.auth.rights import OPEN, Rights
 from qpu_executor.manager.service.privacy import Privacy
 from qpu_executor.manager.service.retention_rules import RetentionRules
+from qpu_executor.manager.service.session_rules import SessionRules
 from qpu_executor.manager.service.site_rules import SiteRules
 from qpu_executor.model.values import JobClass
 from qpu_executor.scheduling.admission import DAY_S, Credit
@@ -28,6 +29,7 @@ class SitePolicy:
     `kind`: the ordering's name in the site file. `qpus`: what it says of each QPU.
     `rights`: who may use which class and account.
     `privacy`: what users are shown of others' tasks. `retention`: how long things are kept.
+    `sessions`: how long these live, and what their end means.
     """
 
     classes: tuple[JobClass, ...]
@@ -42,6 +44,7 @@ class SitePolicy:
     rights: Rights = OPEN
     privacy: Privacy = Privacy.ANONYMOUS
     retention: RetentionRules = field(default_factory=RetentionRules)
+    sessions: SessionRules = field(default_factory=SessionRules)
 
     def scheduler(self) -> Scheduler:
         """A new core that goes by these rules."""
