@@ -114,7 +114,11 @@ class Execution:
         self._tracker.task_done(work.step.name)
 
     def _on_fan_out(self, step: StepPlan, handle: Handle, error: BaseException | None) -> None:
-        count = len(self._engine.value(handle)) if error is None else None
+        count = None
+        try:
+            count = len(self._engine.value(handle)) if error is None else None
+        except Exception as failure:  # whoever waits for the run must hear of it
+            error = failure
         self._tracker.fan_out_ended(step.name, count, error)
 
     def _keep(self, work: Work, handle: Handle) -> None:

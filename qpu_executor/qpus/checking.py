@@ -12,12 +12,17 @@ import hashlib
 from contextlib import suppress
 from types import TracebackType
 
-from qpu_executor.errors import ProgramError, ProgramRefused
+from qpu_executor.errors import ManagerBusy, ProgramError, ProgramRefused
 from qpu_executor.programs.device_rules import check
 from qpu_executor.programs.program import Program, ProgramFacts
 from qpu_executor.programs.pulser_extra import import_pulser_quietly
 from qpu_executor.qpus.shared_runs import SharedRuns
-from qpu_executor.qpus.workers import WorkerDiedError, WorkerPool, WorkerTimeoutError
+from qpu_executor.qpus.workers import (
+    WorkerDiedError,
+    WorkerPool,
+    WorkersClosedError,
+    WorkerTimeoutError,
+)
 
 _KEPT = 4096
 _MEMORY_BYTES = 4 << 30
@@ -60,7 +65,8 @@ class ProgramChecker:
     async def check(self, program: Program, device_json: str) -> ProgramFacts:
         """What is known of a program that the device allows.
 
-        Raises ProgramRefused (`rule` says which) or ProgramError.
+        Raises ProgramRefused (`rule` says which) or ProgramError, and ManagerBusy where it is
+        closed meanwhile.
         """
         device_hash = hashlib.sha256(device_json.encode()).hexdigest()
         verdict = await self._verdicts.get(
@@ -87,6 +93,8 @@ class ProgramChecker:
                 rule="check_time",
                 next_step="use a shorter or simpler sequence",
             ) from None
+        except WorkersClosedError:
+            raise ManagerBusy("the manager is stopping", next_step="try again") from None
         except (WorkerDiedError, MemoryError) as error:
             raise ProgramRefused(
                 f"the program can't be checked: {str(error) or 'it takes too much memory'}",

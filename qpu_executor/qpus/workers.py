@@ -26,6 +26,9 @@ from qpu_executor.errors import QpuExecutorError
 P = ParamSpec("P")
 R = TypeVar("R")
 
+LOOK_EVERY_S = 5.0
+"""Between two looks at whether there is still a pool that will answer a call."""
+
 _CLOSED = "the worker processes are closed"
 
 
@@ -98,31 +101,39 @@ class WorkerPool:
         Raises WorkerDiedError, WorkersClosedError, WorkerTimeoutError, or what the
         function raised.
         """
+        pool = self._pool
         try:
-            return await self._attempt(function, timeout_s, *args, **kwargs)
+            return await self._attempt(pool, function, timeout_s, *args, **kwargs)
         except BrokenProcessPool:
             # An idle worker was killed from outside, which ends the whole pool.
             if self._pool is None:
                 raise WorkersClosedError(_CLOSED) from None
-        await self._replace_pool()
+        await self._replace(pool)
         try:
-            return await self._attempt(function, timeout_s, *args, **kwargs)
+            return await self._attempt(self._pool, function, timeout_s, *args, **kwargs)
         except BrokenProcessPool:
+            if self._pool is None:
+                raise WorkersClosedError(_CLOSED) from None
             raise WorkerDiedError("the worker processes can't be kept alive") from None
 
     async def _attempt(
-        self, function: Callable[P, R], timeout_s: float | None, *args: P.args, **kwargs: P.kwargs
+        self,
+        pool: ProcessPool | None,
+        function: Callable[P, R],
+        timeout_s: float | None,
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> R:
-        if self._pool is None:
+        if pool is None:
             raise WorkersClosedError(_CLOSED)
         try:
-            future = self._pool.schedule(function, args=args, kwargs=kwargs, timeout=timeout_s)
+            future = pool.schedule(function, args=args, kwargs=kwargs, timeout=timeout_s)
         except RuntimeError as error:
             raise BrokenProcessPool(str(error)) from None
         self._running.add(future)
         try:
             with only_own_cancellation():
-                return await asyncio.wrap_future(future)
+                return await _answer(pool, future)
         except CancelledElsewhereError:
             raise WorkersClosedError(_CLOSED) from None  # `close` has done that
         except QpuExecutorError as error:
@@ -137,9 +148,10 @@ class WorkerPool:
         finally:
             self._running.discard(future)
 
-    async def _replace_pool(self) -> None:
-        broken, self._pool = self._pool, self._new_pool()
-        if broken is not None:
+    async def _replace(self, broken: ProcessPool | None) -> None:
+        """Another pool instead of this one, unless somebody else saw to that already."""
+        if broken is not None and self._pool is broken:
+            self._pool = self._new_pool()
             await asyncio.to_thread(_end, broken)
 
     def _new_pool(self) -> ProcessPool:
@@ -149,6 +161,22 @@ class WorkerPool:
             initargs=(self._memory_bytes,),
             context=multiprocessing.get_context("spawn"),
         )
+
+
+async def _answer(pool: ProcessPool, future: ProcessFuture[R]) -> R:
+    """What a call gives. Raises BrokenProcessPool where the pool ended and left it unanswered:
+    it answers the calls that it had handed to its workers, and forgets those in its queue.
+    """
+    waiting = asyncio.wrap_future(future)
+    try:
+        while not waiting.done():
+            lost = not pool.active
+            await asyncio.wait({waiting}, timeout=LOOK_EVERY_S)
+            if lost and not waiting.done():
+                raise BrokenProcessPool("the pool has ended")
+        return waiting.result()
+    finally:
+        waiting.cancel()
 
 
 def _end(pool: ProcessPool) -> None:

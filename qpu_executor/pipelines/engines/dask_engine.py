@@ -18,7 +18,7 @@ from qpu_executor.client import TaskOrder
 from qpu_executor.dask import QPUPlugin
 from qpu_executor.dask.options import QuantumOptions
 from qpu_executor.dask.quantum_task import QuantumTask
-from qpu_executor.errors import TaskCancelled
+from qpu_executor.errors import InternalError, TaskCancelled
 from qpu_executor.pipelines.engines import worker_process
 from qpu_executor.pipelines.engines.base import EngineSettings, Handle, OnDone, OnWork
 from qpu_executor.pipelines.packing import find_kept
@@ -30,6 +30,9 @@ from qpu_executor.pipelines.work import (
     call_hybrid,
 )
 from qpu_executor.programs.program import Program
+
+LOST_S = 60.0
+"""How long the error of a task that has ended is waited for."""
 
 
 def _hybrid_aside(work: Work, *results: Any) -> Any:
@@ -153,5 +156,8 @@ def _error(future: Any) -> BaseException | None:
         return None
     if future.status == "cancelled":
         return TaskCancelled("the run gave it up")
-    error: BaseException = future.exception()
-    return error
+    try:
+        error: BaseException | None = future.exception(timeout=LOST_S)
+    except Exception as failure:  # the run must hear of its end all the same
+        error = failure
+    return error or InternalError(f"Dask lost the task ({future.status})")
