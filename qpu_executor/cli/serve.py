@@ -8,6 +8,7 @@ manager fails (exit code 1: what was accepted is in the store).
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import logging
 import os
@@ -138,6 +139,9 @@ async def _first_in_line(parts: Parts, stop: asyncio.Event) -> bool:
 
     def told(why: str) -> None:
         log.info("standby: %s", why)
+
+    # A second or two to load, and nobody waits for it yet.
+    importlib.import_module("qpu_executor.manager.api.app")
 
     waiting = asyncio.create_task(parts.store.stand_by(told))
     stopped = asyncio.create_task(stop.wait())
