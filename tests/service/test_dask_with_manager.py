@@ -223,7 +223,9 @@ def test_a_cancelled_key_that_is_submitted_again_at_once_runs_once(client, manag
 def test_a_restart_of_all_workers_ends_what_waits_and_new_tasks_run(client, manager, closed):
     future = client.submit(quantum_task(builder(), shots=5, name="dropped"), 2, resources=QPU)
     until(lambda: named(manager, "dropped"))
-    client.restart()
+    # Dask's nannies may lose a worker in a restart that a busy host drags out: one is enough.
+    client.restart(wait_for_workers=False)
+    client.wait_for_workers(1)
     until(lambda: future.status == "cancelled")
     until(lambda: named(manager, "dropped")[0].state is TaskState.CANCELLED)
     closed()
