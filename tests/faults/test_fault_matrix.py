@@ -23,7 +23,7 @@ KILLS = int(os.environ.get("QPU_FAULT_KILLS", "8"))
 USERS = (None, 65534) if os.geteuid() == 0 else (None,)
 BY_NAME = {one.name: one for one in WEATHERS}
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 TWICE_OR_UNSAVED = (
     "though the controller knows it",

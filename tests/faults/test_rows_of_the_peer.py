@@ -22,7 +22,7 @@ from qpu_executor.testing.fault_matrix.site import Place
 from qpu_executor.testing.fault_matrix.weather import Weather
 from qpu_executor.wire.tasks import TaskDetail
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
 both = ("sqlite", "postgresql")
 

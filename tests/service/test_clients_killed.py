@@ -304,7 +304,7 @@ def pipeline(folder: Path, url: str, *words: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("engine", ["parsl", "dask"])
 def test_a_killed_pipeline_that_is_resumed_adopts_what_waits_runs_and_is_done(
     manager, tmp_path, engine

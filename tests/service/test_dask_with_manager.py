@@ -19,7 +19,7 @@ from qpu_executor.dask.owner import default_manager
 from qpu_executor.errors import BuilderError, ProgramRefused, RequestRefused, TaskCancelled
 from qpu_executor.model.states import TaskState
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 QPU = {"QPU": 1}
 LIVE = (TaskState.HELD, TaskState.QUEUED, TaskState.RUNNING)
@@ -223,9 +223,7 @@ def test_a_cancelled_key_that_is_submitted_again_at_once_runs_once(client, manag
 def test_a_restart_of_all_workers_ends_what_waits_and_new_tasks_run(client, manager, closed):
     future = client.submit(quantum_task(builder(), shots=5, name="dropped"), 2, resources=QPU)
     until(lambda: named(manager, "dropped"))
-    # Dask's nannies may lose a worker in a restart that a busy host drags out: one is enough.
-    client.restart(wait_for_workers=False)
-    client.wait_for_workers(1)
+    client.restart(wait_for_workers=False)  # Dask at times loses one of them for good
     until(lambda: future.status == "cancelled")
     until(lambda: named(manager, "dropped")[0].state is TaskState.CANCELLED)
     closed()

@@ -72,6 +72,7 @@ def until(what: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 60
     while not what():
         assert time.monotonic() < deadline
+        time.sleep(0.05)  # who asks without a pause keeps the manager from its work
 
 
 def until_lost(client: Any, session_id: str) -> None:

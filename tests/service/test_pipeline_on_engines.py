@@ -147,7 +147,7 @@ def on_parsl(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_same_file_and_seed_give_the_same_answer_on_both_engines(
     folder: Path, on_parsl: dict[str, Any]
 ) -> None:
@@ -167,7 +167,7 @@ def test_same_file_and_seed_give_the_same_answer_on_both_engines(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("engine", ENGINES)
 def test_failing_steps_name_the_users_lines_and_hide_nothing_else(
     folder: Path, engine: str
@@ -198,7 +198,7 @@ def test_failing_steps_name_the_users_lines_and_hide_nothing_else(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill-9"])
 def test_stopped_run_goes_on_without_repeating_finished_quantum_tasks(

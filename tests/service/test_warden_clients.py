@@ -22,7 +22,7 @@ from qpu_executor.testing.munged import SystemMunged
 from qpu_executor.testing.qrmi_user import QrmiUser, Said
 from qpu_executor.testing.sequences import small_sequence
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
 
 SITE = """
 manager:
