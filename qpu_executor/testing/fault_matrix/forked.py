@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -60,7 +61,8 @@ class Forked:
     def send_signal(self, number: signal.Signals) -> None:
         """Nothing happens where it has ended."""
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with suppress(ProcessLookupError):  # the nursery has buried it, and not said so yet
+                os.kill(self.pid, number)
 
     def kill(self) -> int:
         """SIGKILL, if it still runs; how it ended."""
@@ -114,6 +116,8 @@ class NurseryProcess:
             if said is None:
                 raise RuntimeError(f"the nursery doesn't answer: {self._log.read_text()}")
             if "pid" in said:
+                # The kernel gives numbers again: what is known is about an earlier child.
+                self._ended.pop(said["pid"], None)
                 return Forked(self, said["pid"], os.fdopen(reading))
 
     def ended(self, pid: int, timeout_s: float) -> int | None:
