@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ def manager(make_manager: Any) -> Any:
 
 def counted(manager: Any) -> list[tuple[str, str, int]]:
     """(key, state, counted shots) of each task in the store, read past the manager."""
-    with sqlite3.connect(f"file:{manager.store}?mode=ro", uri=True) as database:
+    with closing(sqlite3.connect(f"file:{manager.store}?mode=ro", uri=True)) as database:
         rows = database.execute(
             "select t.key, t.state, sum(c.shots_counted) from tasks t"
             " left join chunks c on c.task_id = t.id group by t.id order by t.id"

@@ -132,8 +132,8 @@ async def test_handing_over_that_never_ends_is_unknown_after_the_deadline_and_ca
     await bench.until(QpuReported("bad", QpuState.DOWN, f"{said}: `qpu settle 1`"))
     bench.dispatcher.settled("bad", STUCK)
     await bench.until(QpuReported("bad", QpuState.UP))
-    assert bench.bad.caught == 1
     await bench.dispatcher.close()
+    assert bench.bad.caught == 1
 
 
 async def test_end_that_an_adapter_doesn_t_tell_is_asked_for() -> None:
@@ -147,8 +147,8 @@ async def test_end_that_an_adapter_doesn_t_tell_is_asked_for() -> None:
     bench.bad.finish(STUCK, {"0": 4}, device_s=3.0)
     await bench.clock.advance(deadline_s)
     await bench.until(ChunkFinished(STUCK, 4, 3.0, 0.0))
-    assert bench.bad.caught == 1
     await bench.dispatcher.close()
+    assert bench.bad.caught == 1
 
 
 async def test_adapter_that_says_nothing_of_a_running_chunk_leaves_it_unknown() -> None:

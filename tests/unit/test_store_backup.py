@@ -6,6 +6,7 @@ import errno
 import os
 import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -102,5 +103,6 @@ async def test_a_copy_needs_no_hard_links(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(os, "link", refused)
     back_up(path, target)
-    assert sqlite3.connect(target).execute("SELECT incarnation FROM meta").fetchall() == [(1,)]
+    with closing(sqlite3.connect(target)) as copy:
+        assert copy.execute("SELECT incarnation FROM meta").fetchall() == [(1,)]
     assert "is there already" in refusal(path, target)
