@@ -144,7 +144,8 @@ async def test_task_is_not_adopted_into_a_session_that_closes_in_the_same_turn(m
         second = await site.open()
         closing = asyncio.create_task(site.manager.sessions.close(second.id, ADA))
         await asyncio.sleep(0)
-        with pytest.raises(RequestRefused, match="was closed a moment ago"):
+        # Where its store is slow to find the task, the session is closed before it is asked for.
+        with pytest.raises(RequestRefused, match=r"(was|is) closed"):
             await site.submit(PROGRAM, 50, session_id=second.id, key="k", qpu="q")
         await closing
         await site.pass_time(20)
