@@ -161,7 +161,8 @@ def test_begin_time_and_dependency_are_the_reasons_that_why_gives(qpu: Verb, pro
 
 
 def test_requeued_task_ends_with_exactly_its_shots(manager: Any, qpu: Verb, program: str) -> None:
-    task = submitted(qpu, program, "-n", "800")
+    # Half a minute of real time: it still runs when the command comes.
+    task = submitted(qpu, program, "-n", "2400")
     with manager.connect() as client:
         for event in client.events(after=0):
             if event.task == task and event.state == "RUNNING":
@@ -170,7 +171,7 @@ def test_requeued_task_ends_with_exactly_its_shots(manager: Any, qpu: Verb, prog
     assert (code, err) == (0, "")
     assert out.startswith(f"task {task}: ")
     result = json.loads(qpu("result", str(task), "--wait", "--json")[1])
-    assert sum(result["counts"].values()) == 800
+    assert sum(result["counts"].values()) == 2400
 
 
 def test_reloaded_policy_applies_and_a_wrong_site_file_changes_nothing(
