@@ -623,7 +623,7 @@ async def test_the_next_manager_finds_the_job_running_or_done(rig: Rig, order: O
     running, done = order(100), order(10)
     await first.start(done)
     await first.wait(done.chunk)
-    rig.machine.change({"shot_s": 0.05})  # 5 s
+    rig.machine.change({"shot_s": 0.15})  # 15 s
     await first.start(running)
     await first.close()
     second = await rig.qpu()

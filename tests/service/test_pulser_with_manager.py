@@ -208,7 +208,7 @@ def test_some_jobs_are_cancelled_and_the_others_give_their_results(slow):
 
 
 def test_a_job_that_gave_way_is_paused_and_goes_on(manager, slow):
-    long = slow.submit(on_rehearsal(slow), job_params=[{"runs": 1000}])
+    long = slow.submit(on_rehearsal(slow), job_params=[{"runs": 3000}])
     (job,) = long.job_ids
     running(slow, job)
     with QPUConnection(manager.url, qpu="rehearsal", job_class="production") as urgent:
@@ -220,7 +220,7 @@ def test_a_job_that_gave_way_is_paused_and_goes_on(manager, slow):
         urgent.cancel_batch(first.batch_id)
     follow(slow, job, until=lambda event: event.state is TaskState.COMPLETED)
     assert long.get_batch_status() is BatchStatus.DONE
-    assert sum(long.results[0].final_bitstrings.values()) == 1000
+    assert sum(long.results[0].final_bitstrings.values()) == 3000
 
 
 def test_a_held_job_is_paused_until_it_is_released(slow):
