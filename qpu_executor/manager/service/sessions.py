@@ -25,14 +25,13 @@ from qpu_executor.manager.service.session_tasks import SessionTasks
 from qpu_executor.manager.service.session_watch import RunsOut, SessionWatch
 from qpu_executor.manager.service.session_words import when_closed, when_ended, when_lost
 from qpu_executor.manager.store.base import Store
-from qpu_executor.manager.store.records import (
+from qpu_executor.manager.store.change_records import (
     AddSession,
     CloseSession,
     MarkSession,
     MoveSession,
-    SessionRow,
-    TaskRow,
 )
+from qpu_executor.manager.store.records import SessionRow, TaskRow
 from qpu_executor.model.clock import Clock
 from qpu_executor.model.sessions import SessionHints, SlurmJob, TaskFate
 from qpu_executor.model.values import Instant
