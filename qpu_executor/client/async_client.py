@@ -24,7 +24,7 @@ from qpu_executor.client.events import follow
 from qpu_executor.client.first_contact import first_contact
 from qpu_executor.client.keeper import Keeper
 from qpu_executor.client.operating import AsyncOperating
-from qpu_executor.client.order import TaskOrder, to_request
+from qpu_executor.client.order import TaskOrder, order_of, to_request
 from qpu_executor.client.result import Result, TaskEnd, result_or_raise
 from qpu_executor.client.session_terms import (
     NO_TERMS,
@@ -43,7 +43,6 @@ from qpu_executor.model.sessions import TaskFate
 from qpu_executor.model.states import TaskState
 from qpu_executor.programs.device_files import read_devices
 from qpu_executor.programs.program import Program
-from qpu_executor.programs.pulser_sequence import to_program
 from qpu_executor.wire.policy import (
     EstimateOut,
     SharesOut,
@@ -499,20 +498,6 @@ class AsyncClient(AsyncOperating):
             state = "closed" if self._closed else "not started"
             raise CallerError(f"this client is {state}", next_step="get one from connect()")
         return self._waits
-
-
-def order_of(program: Program | Any, shots: int, **options: Any) -> TaskOrder:
-    """An order for whatever can become a program.
-
-    Raises BuilderError or ProgramError for what can't; CallerError for unknown options.
-    """
-    known = set(TaskOrder.__dataclass_fields__)
-    if unknown := sorted(set(options) - known):
-        raise CallerError(
-            f"submit() doesn't know {', '.join(map(repr, unknown))}",
-            expected=", ".join(sorted(known - {"program", "shots"})),
-        )
-    return TaskOrder(to_program(program), shots, **options)
 
 
 def _closed_meanwhile() -> CallerError:

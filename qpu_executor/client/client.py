@@ -15,12 +15,12 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
 from qpu_executor.client.address import Address
-from qpu_executor.client.async_client import AsyncClient, order_of
+from qpu_executor.client.async_client import AsyncClient
 from qpu_executor.client.credentials import Credentials
 from qpu_executor.client.futures import Orders, TaskFuture
 from qpu_executor.client.loop_thread import LoopThread
 from qpu_executor.client.operating import Operating
-from qpu_executor.client.order import TaskOrder
+from qpu_executor.client.order import TaskOrder, order_of
 from qpu_executor.client.result import Result
 from qpu_executor.client.session_terms import SessionKind, SessionTerms
 from qpu_executor.client.tasks import AsyncTask, Task

@@ -11,11 +11,12 @@ from uuid import uuid4
 from pydantic import ValidationError
 
 from qpu_executor.client.problems import refusal_of
-from qpu_executor.errors import RequestRefused
+from qpu_executor.errors import CallerError, RequestRefused
 from qpu_executor.model.states import OnRecalibration
 from qpu_executor.model.stopping import StopRule, read_stop_rule
 from qpu_executor.model.timing import Dependency
 from qpu_executor.programs.program import Program
+from qpu_executor.programs.pulser_sequence import to_program
 from qpu_executor.wire.tasks import DependencyIn, NeedsIn, StopWhen, TaskRequest
 
 
@@ -67,6 +68,20 @@ class TaskOrder:
     device: str | None = None
     require: Mapping[str, Any] | None = None
     path_s: float | None = None
+
+
+def order_of(program: Program | Any, shots: int, **options: Any) -> TaskOrder:
+    """An order for whatever can become a program.
+
+    Raises BuilderError or ProgramError for what can't; CallerError for unknown options.
+    """
+    known = set(TaskOrder.__dataclass_fields__)
+    if unknown := sorted(set(options) - known):
+        raise CallerError(
+            f"submit() doesn't know {', '.join(map(repr, unknown))}",
+            expected=", ".join(sorted(known - {"program", "shots"})),
+        )
+    return TaskOrder(to_program(program), shots, **options)
 
 
 def to_request(order: TaskOrder, session: str | None) -> TaskRequest:

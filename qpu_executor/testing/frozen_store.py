@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from qpu_executor.manager.store.records import (
+from qpu_executor.manager.store.change_records import (
     AddChunk,
     AddJournal,
     AddProgram,
@@ -20,17 +20,19 @@ from qpu_executor.manager.store.records import (
     AddToken,
     AskTask,
     Change,
-    ChunkRow,
     CloseSession,
-    JournalRow,
     MarkSession,
-    ProgramRow,
     PutWindow,
+    UpdateChunk,
+    UpdateTask,
+)
+from qpu_executor.manager.store.records import (
+    ChunkRow,
+    JournalRow,
+    ProgramRow,
     SessionRow,
     TaskRow,
     TokenRow,
-    UpdateChunk,
-    UpdateTask,
     WindowRow,
 )
 from qpu_executor.manager.store.sql import SqlStore

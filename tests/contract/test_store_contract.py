@@ -23,8 +23,7 @@ from sqlalchemy import Engine, event
 
 from qpu_executor.errors import ManagerBusy, StoreError
 from qpu_executor.manager.store.base import Store
-from qpu_executor.manager.store.pruning import Prunable
-from qpu_executor.manager.store.records import (
+from qpu_executor.manager.store.change_records import (
     AddChunk,
     AddJournal,
     AddProgram,
@@ -33,26 +32,29 @@ from qpu_executor.manager.store.records import (
     AddToken,
     AskTask,
     Change,
-    ChunkRow,
     CloseSession,
     DiscardChunks,
     DropJournal,
     DropSession,
     DropWindow,
     ExpireTask,
-    JournalRow,
     MarkSession,
     MoveSession,
-    ProgramRow,
     PutWindow,
     RevokeToken,
+    UpdateChunk,
+    UpdateTask,
+)
+from qpu_executor.manager.store.pruning import Prunable
+from qpu_executor.manager.store.records import (
+    ChunkRow,
+    JournalRow,
+    ProgramRow,
     SessionRow,
     SessionTotals,
     TaskFilter,
     TaskRow,
     TokenRow,
-    UpdateChunk,
-    UpdateTask,
     UsageRow,
     WindowRow,
 )
@@ -1107,7 +1109,8 @@ async def test_a_second_manager_is_refused_until_the_first_closes(
 
 CHILD = """
     import asyncio, itertools
-    from qpu_executor.manager.store.records import AddJournal, JournalRow
+    from qpu_executor.manager.store.change_records import AddJournal
+    from qpu_executor.manager.store.records import JournalRow
     from qpu_executor.manager.store.sql import SqlStore
 
     async def main():

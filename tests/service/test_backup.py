@@ -17,7 +17,8 @@ import pytest
 
 from qpu_executor.errors import StoreError, UnknownTask
 from qpu_executor.manager.store.backup import back_up
-from qpu_executor.manager.store.records import AddJournal, JournalRow
+from qpu_executor.manager.store.change_records import AddJournal
+from qpu_executor.manager.store.records import JournalRow
 from qpu_executor.manager.store.restored import SKIPPED
 from qpu_executor.manager.store.sql import SqlStore
 from qpu_executor.programs.program import Program

@@ -13,7 +13,8 @@ import pytest
 from qpu_executor.client import connect
 from qpu_executor.errors import ManagerBusy
 from qpu_executor.manager.store import postgresql
-from qpu_executor.manager.store.records import AddJournal, Change, JournalRow
+from qpu_executor.manager.store.change_records import AddJournal, Change
+from qpu_executor.manager.store.records import JournalRow
 from qpu_executor.manager.store.sql import SqlStore
 from qpu_executor.model.states import ChunkState
 from qpu_executor.programs.program import Program

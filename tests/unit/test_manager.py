@@ -19,7 +19,8 @@ from qpu_executor.manager.service.clock import SystemClock
 from qpu_executor.manager.service.fleet import Fleet, Qpu
 from qpu_executor.manager.service.manager import Manager
 from qpu_executor.manager.service.orders import Accepted, NewTask
-from qpu_executor.manager.store.records import AddJournal, Change, TaskRow
+from qpu_executor.manager.store.change_records import AddJournal, Change
+from qpu_executor.manager.store.records import TaskRow
 from qpu_executor.manager.store.sql import SqlStore
 from qpu_executor.model.states import ChunkState, TaskState
 from qpu_executor.model.values import JobClass

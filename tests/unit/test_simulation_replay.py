@@ -14,8 +14,9 @@ import pytest
 from qpu_executor.cli.main import main
 from qpu_executor.cli.rehearsed_site import recorded_site
 from qpu_executor.errors import StoreError
+from qpu_executor.manager.store.change_records import AddJournal
 from qpu_executor.manager.store.journal_file import read_journal
-from qpu_executor.manager.store.records import AddJournal, JournalRow
+from qpu_executor.manager.store.records import JournalRow
 from qpu_executor.manager.store.sql import SqlStore
 from qpu_executor.model.events import (
     CalibrationEnded,

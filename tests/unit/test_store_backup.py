@@ -15,7 +15,8 @@ from qpu_executor.cli.main import main
 from qpu_executor.errors import StoreError
 from qpu_executor.manager.store import backup
 from qpu_executor.manager.store.backup import back_up
-from qpu_executor.manager.store.records import AddJournal, JournalRow, TaskFilter
+from qpu_executor.manager.store.change_records import AddJournal
+from qpu_executor.manager.store.records import JournalRow, TaskFilter
 from qpu_executor.manager.store.sql import SqlStore
 from qpu_executor.testing import frozen_store
 

@@ -22,8 +22,9 @@ from sqlalchemy.dialects import sqlite as dialect
 
 from qpu_executor.errors import ConfigError, ManagerBusy, StoreError
 from qpu_executor.manager.store import migrations, queries
+from qpu_executor.manager.store.change_records import AddJournal
 from qpu_executor.manager.store.lock import FileLock
-from qpu_executor.manager.store.records import AddJournal, JournalRow, TaskFilter
+from qpu_executor.manager.store.records import JournalRow, TaskFilter
 from qpu_executor.manager.store.sql import SqlStore
 from qpu_executor.model.states import TaskState
 from qpu_executor.testing import frozen_store

@@ -16,7 +16,8 @@ import psycopg
 import pytest
 
 from qpu_executor.manager.store import migrations
-from qpu_executor.manager.store.records import AddJournal, JournalRow, SessionRow, TaskFilter
+from qpu_executor.manager.store.change_records import AddJournal
+from qpu_executor.manager.store.records import JournalRow, SessionRow, TaskFilter
 from qpu_executor.manager.store.sql import SqlStore
 from qpu_executor.manager.store.wishes import Wishes
 from qpu_executor.model.states import ChunkState, DependencyKind, OnRecalibration, TaskState

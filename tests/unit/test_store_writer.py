@@ -10,7 +10,7 @@ from itertools import chain
 import pytest
 
 from qpu_executor.errors import InternalError, ManagerBusy, StoreError
-from qpu_executor.manager.store.records import AskTask, Change
+from qpu_executor.manager.store.change_records import AskTask, Change
 from qpu_executor.manager.store.writer import Writer
 
 A, B, C, D = (AskTask(n) for n in range(4))

@@ -7,7 +7,7 @@ from typing import Any
 
 from qpu_executor.manager.service.ledger import Ledger
 from qpu_executor.manager.service.loop import ANSWER_WITHIN_S, DecisionLoop
-from qpu_executor.manager.store.records import AskTask
+from qpu_executor.manager.store.change_records import AskTask
 from qpu_executor.model.events import TaskCancelAsked, TaskHoldAsked, TaskReleaseAsked
 from qpu_executor.model.values import Instant
 

@@ -15,21 +15,18 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from qpu_executor.errors import InternalError
 from qpu_executor.manager.service.broadcast import Progress
 from qpu_executor.manager.service.fleet import Fleet
-from qpu_executor.manager.store.records import (
+from qpu_executor.manager.store.change_records import (
     AddChunk,
     AddJournal,
     AddProgram,
     AddTask,
     AskTask,
     Change,
-    ChunkRow,
     DiscardChunks,
-    JournalRow,
-    SessionRow,
-    TaskRow,
     UpdateChunk,
     UpdateTask,
 )
+from qpu_executor.manager.store.records import ChunkRow, JournalRow, SessionRow, TaskRow
 from qpu_executor.model.events import (
     ClassesChanged,
     Event,

@@ -40,12 +40,8 @@ from qpu_executor.manager.service.submission import (
 from qpu_executor.manager.service.turn_checks import refusal_now
 from qpu_executor.manager.service.window_calendar import WindowCalendar
 from qpu_executor.manager.store.base import Store
-from qpu_executor.manager.store.records import (
-    AddProgram,
-    AddTask,
-    Snapshot,
-    TaskRow,
-)
+from qpu_executor.manager.store.change_records import AddProgram, AddTask
+from qpu_executor.manager.store.records import Snapshot, TaskRow
 from qpu_executor.model.clock import Clock
 from qpu_executor.model.events import Event, TaskSubmitted
 from qpu_executor.model.timing import after

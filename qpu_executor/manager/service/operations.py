@@ -24,13 +24,8 @@ from qpu_executor.manager.service.retention import Batch, Dropped, Only
 from qpu_executor.manager.service.settling import Verdict
 from qpu_executor.manager.service.site_policy import SitePolicy
 from qpu_executor.manager.service.window_calendar import WindowRule
-from qpu_executor.manager.store.records import (
-    DropWindow,
-    PutWindow,
-    SessionRow,
-    TaskRow,
-    WindowRow,
-)
+from qpu_executor.manager.store.change_records import DropWindow, PutWindow
+from qpu_executor.manager.store.records import SessionRow, TaskRow, WindowRow
 from qpu_executor.model.events import CalibrationDue, Event, QpuDrained, QpuResumed, TaskStopAsked
 from qpu_executor.model.states import TaskState
 from qpu_executor.model.values import Instant

@@ -20,8 +20,9 @@ from qpu_executor.manager.service.loop import DecisionLoop
 from qpu_executor.manager.service.site_policy import SitePolicy
 from qpu_executor.manager.service.vital import vital
 from qpu_executor.manager.store.base import Store
+from qpu_executor.manager.store.change_records import DropJournal, DropSession, ExpireTask
 from qpu_executor.manager.store.pruning import Prunable
-from qpu_executor.manager.store.records import DropJournal, DropSession, ExpireTask, TaskRow
+from qpu_executor.manager.store.records import TaskRow
 from qpu_executor.model.clock import Clock
 from qpu_executor.model.timing import after
 from qpu_executor.model.values import Instant

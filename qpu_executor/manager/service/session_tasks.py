@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from qpu_executor.manager.service.ledger import Ledger
 from qpu_executor.manager.service.loop import DecisionLoop
-from qpu_executor.manager.store.records import AskTask, SessionRow, TaskRow
+from qpu_executor.manager.store.change_records import AskTask
+from qpu_executor.manager.store.records import SessionRow, TaskRow
 from qpu_executor.model.events import (
     TaskCancelAsked,
     TaskHoldAsked,

@@ -4,7 +4,8 @@ A session may say when its allocation ends, and what its work looks like. No tas
 that can't end in time is accepted, and none outlives it (`scheduling/expiry.py`). One that
 has a lease is lost when nobody renews it, which pauses its tasks; whoever renews it lets
 them go on. When something of it runs out is watched in `session_watch.py`, what that
-does to its tasks is in `session_tasks.py`.
+does to its tasks is in `session_tasks.py`; how those of a Slurm job hang together, in
+`session_jobs.py`.
 """
 
 from __future__ import annotations
@@ -20,21 +21,21 @@ from qpu_executor.manager.service.keeping_warm import WarmHolds
 from qpu_executor.manager.service.ledger import Ledger
 from qpu_executor.manager.service.loop import DecisionLoop
 from qpu_executor.manager.service.new_session import SLURM, NewSession, Renewal
+from qpu_executor.manager.service.session_jobs import job_taken, of_its_job, outlived
 from qpu_executor.manager.service.session_rules import SessionRules
 from qpu_executor.manager.service.session_tasks import SessionTasks
 from qpu_executor.manager.service.session_watch import RunsOut, SessionWatch
 from qpu_executor.manager.service.session_words import when_closed, when_ended, when_lost
 from qpu_executor.manager.store.base import Store
-from qpu_executor.manager.store.records import (
+from qpu_executor.manager.store.change_records import (
     AddSession,
     CloseSession,
     MarkSession,
     MoveSession,
-    SessionRow,
-    TaskRow,
 )
+from qpu_executor.manager.store.records import SessionRow, TaskRow
 from qpu_executor.model.clock import Clock
-from qpu_executor.model.sessions import SessionHints, SlurmJob, TaskFate
+from qpu_executor.model.sessions import SessionHints, TaskFate
 from qpu_executor.model.values import Instant
 
 SAME_END_US = 1_000_000
@@ -161,7 +162,7 @@ class Sessions:
                 return
             _record(ledger, now, "SessionClosedFor", session, by)
             self._end(session_id, fate or session.on_close, "", ledger, now)
-            for other in self._of_job_of(session):
+            for other in of_its_job(session, self._open.values()):
                 why = "its Slurm job has ended"
                 self._end(other.id, fate or other.on_close, why, ledger, now)
 
@@ -237,17 +238,8 @@ class Sessions:
         for found in self._open.values():
             if wanted.key is None or (found.owner, found.key) != (caller.name, wanted.key):
                 continue
-            return None if self._outlived(found, wanted) else found
+            return None if outlived(found, wanted, self._clock.now()) else found
         return None
-
-    def _outlived(self, found: SessionRow, wanted: NewSession) -> bool:
-        """True if the session is of an allocation that is over, and this is another one."""
-        job = wanted.slurm
-        if found.ends_at is not None and found.ends_at <= self._clock.now():
-            return True
-        if job is None or found.slurm is None or job.same_incarnation(found.slurm):
-            return False
-        return job.same_job(found.slurm) or found.lost_at is not None
 
     # -- what happens in a turn of the loop ----------------------------------------
 
@@ -275,14 +267,14 @@ class Sessions:
         for other in list(self._open.values()):
             named = (other.owner, other.key) == (caller.name, wanted.key)
             if job is not None and wanted.kind == SLURM == other.kind and job.same_job(other.slurm):
-                refusal = _job_taken(job, other, caller, service)
+                refusal = job_taken(job, other, caller, service)
                 if refusal is not None:
                     return refusal
             elif wanted.key is None or not named:
                 continue
             why = "its allocation is over" if job is None else f"Slurm job {job} takes its place"
             self._end(other.id, self.rules.on_end, why, ledger, now)
-            for one in self._of_job_of(other):
+            for one in of_its_job(other, self._open.values()):
                 self._end(one.id, self.rules.on_end, why, ledger, now)
         return None
 
@@ -305,7 +297,7 @@ class Sessions:
             if refusal is not None:
                 return refusal
             _record(ledger, now, "SessionOpenedFor", session, by, ends_at=ends_at)
-            its = [one for one in self._of_job_of(session) if one.id != session.id]
+            its = [one for one in of_its_job(session, self._open.values()) if one.id != session.id]
             with_it = [one for one in its if _about(one.ends_at, before, SAME_ALLOCATION_US)]
             return [self._move(one, ends_at, ledger, now) for one in (session, *with_it)]
 
@@ -429,16 +421,6 @@ class Sessions:
         deadline = self.watch.next_of(session)
         return deadline is None or deadline.at > self._clock.now()
 
-    def _of_job_of(self, session: SessionRow) -> list[SessionRow]:
-        """The open sessions of its user in the Slurm job whose own session it is."""
-        if session.kind != SLURM or session.slurm is None:
-            return []
-        return [
-            one
-            for one in self._open.values()
-            if one.owner == session.owner and session.slurm.same_incarnation(one.slurm)
-        ]
-
 
 def _about(one: Instant | None, other: Instant | None, most_us: int) -> bool:
     return one is not None and other is not None and abs(one - other) <= most_us
@@ -450,31 +432,6 @@ _WHY = {
     RunsOut.LIFETIME: "its lifetime is over",
     RunsOut.ALLOCATION: "its allocation has ended",
 }
-
-
-def _job_taken(
-    job: SlurmJob, other: SessionRow, caller: Caller, service: bool
-) -> RequestRefused | None:
-    """Why a job's own session can't take the place of the one that there is.
-
-    Only services know whose a job is: what they say goes before what somebody claims.
-    """
-    assert other.slurm is not None, "it is of the same job"
-    if other.owner != caller.name:
-        if service:
-            return None
-        return RequestRefused(
-            f"Slurm job {job.cluster}/{job.job_id} has a session of another user",
-            where="slurm.job_id",
-            next_step="open it within your own job",
-        )
-    if other.slurm.restart_count > job.restart_count:
-        return RequestRefused(
-            f"Slurm job {job} was requeued: {other.slurm} has a session",
-            where="slurm.restart_count",
-            next_step="use that one (`qpu session list`)",
-        )
-    return None
 
 
 def _record(

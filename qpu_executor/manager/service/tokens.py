@@ -13,7 +13,8 @@ from qpu_executor.manager.service.audit import who_of
 from qpu_executor.manager.service.ledger import Ledger
 from qpu_executor.manager.service.manager import Manager
 from qpu_executor.manager.store.base import Store
-from qpu_executor.manager.store.records import AddToken, RevokeToken, TokenRow
+from qpu_executor.manager.store.change_records import AddToken, RevokeToken
+from qpu_executor.manager.store.records import TokenRow
 from qpu_executor.model.timing import after
 from qpu_executor.model.values import Instant
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from qpu_executor.errors import StoreError
+from qpu_executor.manager.store.change_records import Change
 from qpu_executor.manager.store.pruning import Prunable
 from qpu_executor.manager.store.records import (
-    Change,
     ChunkRow,
     JournalRow,
     ProgramRow,

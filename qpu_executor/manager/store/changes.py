@@ -17,8 +17,7 @@ from sqlalchemy.sql.dml import Update, UpdateBase
 
 from qpu_executor.errors import StoreError
 from qpu_executor.manager.store import pruning_queries, queries, rows
-from qpu_executor.manager.store.prepared import Prepared
-from qpu_executor.manager.store.records import (
+from qpu_executor.manager.store.change_records import (
     NO_PROGRAM,
     AddChunk,
     AddJournal,
@@ -36,12 +35,13 @@ from qpu_executor.manager.store.records import (
     ExpireTask,
     MarkSession,
     MoveSession,
-    ProgramRow,
     PutWindow,
     RevokeToken,
     UpdateChunk,
     UpdateTask,
 )
+from qpu_executor.manager.store.prepared import Prepared
+from qpu_executor.manager.store.records import ProgramRow
 from qpu_executor.model.states import ChunkState, TaskState
 
 Values = dict[str, Any]

@@ -17,9 +17,9 @@ from sqlalchemy import Connection, Engine
 from qpu_executor.errors import QpuExecutorError, StoreError
 from qpu_executor.manager.store import changes as sql_changes
 from qpu_executor.manager.store import queries
+from qpu_executor.manager.store.change_records import Change
 from qpu_executor.manager.store.database import Database, taken_over
 from qpu_executor.manager.store.prepared import Prepared
-from qpu_executor.manager.store.records import Change
 
 Batch = Sequence[Change]
 

@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.elements import ColumnElement
 
-from qpu_executor.manager.store.records import NO_PROGRAM
+from qpu_executor.manager.store.change_records import NO_PROGRAM
 from qpu_executor.manager.store.tables import (
     AUDITED,
     AUDITED_KINDS,

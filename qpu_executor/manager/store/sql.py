@@ -29,12 +29,12 @@ from qpu_executor.cancellation import in_thread_to_its_end
 from qpu_executor.errors import ManagerBusy, QpuExecutorError, StoreError
 from qpu_executor.manager.store import pruning, reading
 from qpu_executor.manager.store.address import named_database, shown
+from qpu_executor.manager.store.change_records import Change
 from qpu_executor.manager.store.claiming import claim
 from qpu_executor.manager.store.committing import Commits
 from qpu_executor.manager.store.database import Database, in_use
 from qpu_executor.manager.store.pruning import Prunable
 from qpu_executor.manager.store.records import (
-    Change,
     ChunkRow,
     JournalRow,
     ProgramRow,

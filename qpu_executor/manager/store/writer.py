@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from qpu_executor.errors import InternalError, ManagerBusy, QpuExecutorError
-from qpu_executor.manager.store.records import Change
+from qpu_executor.manager.store.change_records import Change
 
 GROUP_CHANGES = 5000
 """A group stops growing at this many changes, so that nobody waits long for its end."""

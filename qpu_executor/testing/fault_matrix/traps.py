@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qpu_executor.manager.store import changes as sql_changes
-from qpu_executor.manager.store.records import AddChunk, AddTask, Change, UpdateChunk
+from qpu_executor.manager.store.change_records import AddChunk, AddTask, Change, UpdateChunk
 from qpu_executor.manager.store.sql import SqlStore
 from qpu_executor.model.states import ChunkState
 from qpu_executor.qpus.base import ChunkOutcome
