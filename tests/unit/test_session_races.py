@@ -162,3 +162,30 @@ async def test_session_that_closes_in_the_same_turn_keeps_no_qpu(make: Make) -> 
             await sessions.holds.ask(session, KeepWarm(600.0, contiguous=True), sessions.enter)
         await closing
         assert sessions.holds.of(session.id) == []
+
+
+# -- rules that change meanwhile -----------------------------------------------------------
+
+
+async def test_session_that_new_rules_no_longer_grant_is_refused(make: Make) -> None:
+    async with make() as site:
+        manager, loading, go = site.manager, asyncio.Event(), asyncio.Event()
+        store: Any = manager.store
+        load = store.load
+
+        async def slowly() -> Any:
+            loading.set()
+            await go.wait()
+            return await load()
+
+        store.load = slowly
+        stricter = parse_site(SITE.replace("lease_s: 60", "lease_s: 30"), "site")
+        reload = asyncio.create_task(manager.change_policy(build_site_policy(stricter)))
+        await loading.wait()
+        opening = asyncio.create_task(manager.sessions.open(ADA, NewSession(lease_s=50.0)))
+        await asyncio.sleep(0)
+        go.set()
+        await reload
+        with pytest.raises(RequestRefused, match="have 30 s, not 50 s"):
+            await opening
+        assert (await site.open(lease_s=20.0)).lease_s == 20.0, "the manager goes on"

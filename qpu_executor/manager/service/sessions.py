@@ -116,10 +116,13 @@ class Sessions:
             known = self._found(caller, wanted)
             if known is not None:
                 return known
+            try:
+                session = wanted.row(caller, self.rules, now)
+            except RequestRefused as refused:  # the site's rules have changed meanwhile
+                return refused
             refusal = self._make_room(caller, wanted, by, ledger, now)
             if refusal is not None:
                 return refusal
-            session = wanted.row(caller, self.rules, now)
             self._open[session.id] = session
             ledger.changes.append(AddSession(session))
             _record(ledger, now, "SessionOpenedFor", session, by)
