@@ -112,6 +112,39 @@ async def test_a_chunk_that_waited_at_the_door_is_started_by_the_manager_that_le
     await bench.fleet.close()
 
 
+async def test_a_chunk_that_is_stopped_at_the_door_is_never_handed_over(bench):
+    async with bench.fleet.get("q").hand_over.shut(0):
+        bench.dispatcher.start("q", ORDER)
+        await asyncio.sleep(0)
+        bench.dispatcher.stop("q", CHUNK)
+    assert await bench.next(1) == [
+        ChunkLost(CHUNK, "it was stopped before QPU q had it", fault=False)
+    ]
+    assert not bench.qpu.orders
+
+
+async def test_a_stop_that_comes_while_a_chunk_is_handed_over_is_told_again(bench):
+    begun, go = asyncio.Event(), asyncio.Event()
+    start, stop, told = bench.qpu.start, bench.qpu.stop, asyncio.Event()
+
+    async def slowly(order):
+        begun.set()
+        await go.wait()
+        await start(order)
+
+    async def stopping(chunk):
+        await stop(chunk)
+        told.set()
+
+    bench.qpu.start, bench.qpu.stop = slowly, stopping
+    bench.dispatcher.start("q", ORDER)
+    await begun.wait()
+    bench.dispatcher.stop("q", CHUNK)
+    await told.wait()  # it doesn't know the chunk yet
+    go.set()
+    assert await bench.next(2) == [ChunkStarted(CHUNK), ChunkStopped(CHUNK, 0, 0.0, 0.0)]
+
+
 async def test_an_adapter_that_breaks_its_contract_is_looked_at_again(bench):
     well = bench.qpu.health
     bench.qpu.health = cancelled

@@ -142,6 +142,7 @@ class Dispatcher:
     def settled(self, qpu: str, chunk: ChunkId) -> None:
         """An operator has decided about a chunk that nobody answered for: ask no more."""
         following = self._followed.pop(chunk, None)
+        self._stop_asked.discard(chunk)
         if following is not None:
             following.cancel()
         found = self._fleet.find(qpu)
@@ -192,11 +193,9 @@ class Dispatcher:
             async with self._admitted(qpu) as ours:
                 if not ours:
                     return
-                most = qpu.capabilities.max_chunk_shots
-                if most is not None and order.shots > most:
-                    # It was planned before the QPU was opened anew, with a smaller limit.
+                reason = self._overtaken(qpu, order)
+                if reason is not None:
                     self._answered(qpu, chunk)
-                    reason = f"QPU {qpu.name} takes at most {most} shots a chunk now"
                     self._post(ChunkLost(chunk, reason, fault=False), None)
                     return
                 await qpu.adapter.start(order)
@@ -218,7 +217,22 @@ class Dispatcher:
             return
         self._answered(qpu, chunk)
         self._post(ChunkStarted(chunk), None)
+        self._tell_again_to_stop(qpu, chunk)
         await self._follow(qpu, chunk)
+
+    def _overtaken(self, qpu: Qpu, order: ChunkOrder) -> str | None:
+        """Why a chunk isn't to be handed over any more, after what may have been a long wait."""
+        if order.chunk in self._stop_asked:
+            return f"it was stopped before QPU {qpu.name} had it"
+        most = qpu.capabilities.max_chunk_shots
+        if most is not None and order.shots > most:  # it has been opened anew since
+            return f"QPU {qpu.name} takes at most {most} shots a chunk now"
+        return None
+
+    def _tell_again_to_stop(self, qpu: Qpu, chunk: ChunkId) -> None:
+        """The adapter may not have heard: it was closed, is a new one, or hadn't the chunk yet."""
+        if chunk in self._stop_asked:
+            self._spawn(self._stop(qpu, chunk), f"stop of chunk {chunk}")
 
     @asynccontextmanager
     async def _admitted(self, qpu: Qpu) -> AsyncIterator[bool]:
@@ -295,9 +309,7 @@ class Dispatcher:
                 self._answered(qpu, chunk)
             if outcome is None:
                 self._post(ChunkStarted(chunk), None)
-                if chunk in self._stop_asked:
-                    # It was told while nobody listened: the adapter was closed, or is a new one.
-                    self._spawn(self._stop(qpu, chunk), f"stop of chunk {chunk}")
+                self._tell_again_to_stop(qpu, chunk)
                 await self._follow(qpu, chunk)
                 return
             if outcome.kind is not OutcomeKind.UNANSWERED:
