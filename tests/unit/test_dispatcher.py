@@ -6,6 +6,7 @@ import pytest
 import pytest_asyncio
 
 from qpu_executor.errors import DeviceError
+from qpu_executor.manager.service import dispatcher as dispatcher_module
 from qpu_executor.manager.service.dispatcher import Dispatcher
 from qpu_executor.manager.service.fleet import Fleet, Qpu
 from qpu_executor.model.events import (
@@ -22,7 +23,14 @@ from qpu_executor.model.events import (
 from qpu_executor.model.states import QpuState
 from qpu_executor.model.values import MICROSECONDS, ChunkId
 from qpu_executor.programs.program import Program
-from qpu_executor.qpus.base import CalibrationStatus, ChunkOrder, DeviceDescription, Health
+from qpu_executor.qpus.base import (
+    CalibrationStatus,
+    ChunkOrder,
+    ChunkOutcome,
+    DeviceDescription,
+    Health,
+    OutcomeKind,
+)
 from qpu_executor.testing.fake_qpu import DEFAULT_CAPABILITIES, FakeQpu
 from qpu_executor.testing.virtual_clock import VirtualClock
 
@@ -143,6 +151,25 @@ async def test_a_stop_that_comes_while_a_chunk_is_handed_over_is_told_again(benc
     await told.wait()  # it doesn't know the chunk yet
     go.set()
     assert await bench.next(2) == [ChunkStarted(CHUNK), ChunkStopped(CHUNK, 0, 0.0, 0.0)]
+
+
+async def test_a_qpu_that_falls_silent_a_thousand_times_under_a_chunk_is_asked_on(
+    bench, monkeypatch
+):
+    monkeypatch.setattr(dispatcher_module, "ASK_AGAIN_S", (0.0,))
+    wait, silences = bench.qpu.wait, iter(range(1000))
+
+    async def falling_silent(chunk):
+        if next(silences, None) is None:
+            return await wait(chunk)
+        return ChunkOutcome(OutcomeKind.UNANSWERED, message="the network")
+
+    bench.qpu.wait = falling_silent
+    bench.dispatcher.start("q", ORDER)
+    again = [ChunkUnanswered(CHUNK, "the network"), ChunkStarted(CHUNK)]
+    assert await bench.next(2001) == [ChunkStarted(CHUNK), *again * 1000]
+    bench.qpu.finish(CHUNK, {"00": 4})
+    assert await bench.next(1) == [ChunkFinished(CHUNK, 4, 1.0, 0.0)]
 
 
 async def test_an_adapter_that_breaks_its_contract_is_looked_at_again(bench):

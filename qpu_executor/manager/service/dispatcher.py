@@ -263,16 +263,24 @@ class Dispatcher:
         return False
 
     async def _follow(self, qpu: Qpu, chunk: ChunkId) -> None:
-        outcome = await self._waited(qpu, chunk)
-        if outcome.kind is OutcomeKind.UNANSWERED:
-            self._await_an_answer(qpu, chunk)
-        if outcome.health is not None:
-            self._watch.saw(qpu, outcome.health)
-        elif outcome.kind is OutcomeKind.FAULT:
-            await self._watch.look(qpu)
-        self._post(event_of(chunk, outcome), outcome)
-        if outcome.kind is OutcomeKind.UNANSWERED:
-            await self._resolve(qpu, chunk)
+        """See a chunk that runs to its end, however often nobody answers for it meanwhile."""
+        silences = 0
+        while True:
+            outcome = await self._waited(qpu, chunk)
+            if outcome.kind is OutcomeKind.UNANSWERED:
+                self._await_an_answer(qpu, chunk)
+            if outcome.health is not None:
+                self._watch.saw(qpu, outcome.health)
+            elif outcome.kind is OutcomeKind.FAULT:
+                await self._watch.look(qpu)
+            self._post(event_of(chunk, outcome), outcome)
+            if outcome.kind is not OutcomeKind.UNANSWERED:
+                return
+            if silences:  # the QPU says that it runs, and then nothing: not as fast as it can
+                await _pause(silences - 1)
+            silences += 1
+            if not await self._runs(qpu, chunk):
+                return
 
     async def _waited(self, qpu: Qpu, chunk: ChunkId) -> ChunkOutcome:
         """How the chunk ended; asked about, where an adapter has said nothing for long."""
@@ -301,7 +309,15 @@ class Dispatcher:
             self._answered(qpu, chunk)
 
     async def _resolve(self, qpu: Qpu, chunk: ChunkId) -> None:
-        """Ask until the QPU says what became of the chunk; it is never started again here."""
+        """Find out what became of a chunk, and see it to its end if it runs."""
+        if await self._runs(qpu, chunk):
+            await self._follow(qpu, chunk)
+
+    async def _runs(self, qpu: Qpu, chunk: ChunkId) -> bool:
+        """Ask until the QPU says what became of the chunk; it is never started again here.
+
+        True: it runs. False: it has ended, which is posted.
+        """
         attempt = 0
         while True:
             outcome = await qpu.adapter.ask(chunk)
@@ -310,14 +326,13 @@ class Dispatcher:
             if outcome is None:
                 self._post(ChunkStarted(chunk), None)
                 self._tell_again_to_stop(qpu, chunk)
-                await self._follow(qpu, chunk)
-                return
+                return True
             if outcome.kind is not OutcomeKind.UNANSWERED:
                 self._post(event_of(chunk, outcome), outcome)
-                return
+                return False
             if attempt == 0:
                 self._post(ChunkUnanswered(chunk, outcome.message), None)
-            await asyncio.sleep(ASK_AGAIN_S[min(attempt, len(ASK_AGAIN_S) - 1)])
+            await _pause(attempt)
             attempt += 1
 
     # -- chunks that nobody answers for -----------------------------------------
@@ -382,6 +397,10 @@ class Dispatcher:
         if not task.cancelled() and (error := task.exception()) is not None:
             # An adapter that breaks its contract must not end in silence.
             log.error("%s ended with %r", task.get_name(), error, exc_info=error)
+
+
+async def _pause(attempt: int) -> None:
+    await asyncio.sleep(ASK_AGAIN_S[min(attempt, len(ASK_AGAIN_S) - 1)])
 
 
 def event_of(chunk: ChunkId, outcome: ChunkOutcome) -> Event:
