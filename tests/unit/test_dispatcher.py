@@ -7,6 +7,7 @@ import pytest_asyncio
 
 from qpu_executor.errors import DeviceError
 from qpu_executor.manager.service import dispatcher as dispatcher_module
+from qpu_executor.manager.service import watching
 from qpu_executor.manager.service.dispatcher import Dispatcher
 from qpu_executor.manager.service.fleet import Fleet, Qpu
 from qpu_executor.model.events import (
@@ -234,13 +235,19 @@ async def test_a_qpu_that_can_t_be_looked_at_is_down_and_is_looked_at_again(benc
     assert await bench.next(1) == [QpuReported("q", QpuState.UP)]
 
 
-async def test_a_watch_that_fails_over_a_qpu_goes_on_with_it_down(bench):
-    bench.qpu.state, well = Health(QpuState.UP, calibration="yesterday"), bench.qpu.state
+async def test_a_watch_that_fails_over_a_qpu_goes_on_with_it_down(bench, monkeypatch):
+    health_events, failures = watching.health_events, iter([ZeroDivisionError()])
+
+    def failing_once(*asked):
+        if error := next(failures, None):
+            raise error
+        return health_events(*asked)
+
+    monkeypatch.setattr(watching, "health_events", failing_once)
     bench.dispatcher.watch_health()
     await bench.clock.advance(5)
     (found,) = await bench.next(1)
     assert (found.state, "can't be looked at" in found.reason) == (QpuState.DOWN, True)
-    bench.qpu.state = well
     await bench.clock.advance(5)
     assert await bench.next(1) == [QpuReported("q", QpuState.UP)]
 

@@ -18,6 +18,7 @@ from typing import Protocol
 
 from qpu_executor.cancellation import only_own_cancellation
 from qpu_executor.errors import ManagerUnreachable, ProgramError, QpuExecutorError
+from qpu_executor.manager.service.adapter_answers import sound_outcome
 from qpu_executor.manager.service.fleet import Fleet, Qpu
 from qpu_executor.manager.service.watching import Watch
 from qpu_executor.model.clock import Clock
@@ -288,7 +289,7 @@ class Dispatcher:
         asking = asyncio.ensure_future(self._asked_now_and_then(qpu, chunk))
         try:
             await asyncio.wait((waiting, asking), return_when=asyncio.FIRST_COMPLETED)
-            outcome = (waiting if waiting.done() else asking).result()
+            outcome = sound_outcome((waiting if waiting.done() else asking).result())
         finally:
             waiting.cancel()
             asking.cancel()
@@ -320,7 +321,8 @@ class Dispatcher:
         """
         attempt = 0
         while True:
-            outcome = await qpu.adapter.ask(chunk)
+            said = await qpu.adapter.ask(chunk)
+            outcome = None if said is None else sound_outcome(said)
             if outcome is None or outcome.kind is not OutcomeKind.UNANSWERED:
                 self._answered(qpu, chunk)
             if outcome is None:
