@@ -269,7 +269,7 @@ async def test_who_waits_for_a_locked_store_is_told_so_and_finds_the_task_by_its
                 hasty.setattr("qpu_executor.manager.service.manager.ANSWER_WITHIN_S", 0.1)
                 with pytest.raises(ManagerBusy, match="can't save this") as told:
                     await one.submit(10, key="once")
-            assert "same Idempotency-Key" in (told.value.next_step or "")
+            assert "for a task with the same Idempotency-Key" in (told.value.next_step or "")
             locker.execute("ROLLBACK")
         while one.manager.loop.trouble is not None:
             await one.manager.broadcast.wait_beyond(one.manager.broadcast.serial, 0.05)
