@@ -132,6 +132,16 @@ async def test_a_chunk_that_is_stopped_at_the_door_is_never_handed_over(bench):
     assert not bench.qpu.orders
 
 
+async def test_a_chunk_that_waited_long_at_the_door_is_planned_anew(bench):
+    async with bench.fleet.get("q").hand_over.shut(0):
+        bench.dispatcher.start("q", ORDER)
+        await asyncio.sleep(0)
+        await bench.clock.advance(30)
+    why = "it waited 30 s to be handed over, and is planned anew"
+    assert await bench.next(1) == [ChunkLost(CHUNK, why, fault=False)]
+    assert not bench.qpu.orders
+
+
 async def test_a_stop_that_comes_while_a_chunk_is_handed_over_is_told_again(bench):
     begun, go = asyncio.Event(), asyncio.Event()
     start, stop, told = bench.qpu.start, bench.qpu.stop, asyncio.Event()

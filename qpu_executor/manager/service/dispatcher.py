@@ -33,7 +33,8 @@ from qpu_executor.model.events import (
     Event,
 )
 from qpu_executor.model.states import QpuState
-from qpu_executor.model.values import MICROSECONDS, ChunkId
+from qpu_executor.model.timing import seconds_between
+from qpu_executor.model.values import MICROSECONDS, ChunkId, Instant
 from qpu_executor.qpus.base import ChunkOrder, ChunkOutcome, OutcomeKind
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,10 @@ Post = Callable[[Event, ChunkOutcome | None], None]
 
 ASK_AGAIN_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Pauses between questions about a chunk that nobody answers for; the last one repeats."""
+
+STALE_S = 1.0
+"""A chunk that waited longer to be handed over might reach into a window that its plan kept out
+of, or come before what is more urgent by now."""
 
 
 class Leading(Protocol):
@@ -186,7 +191,7 @@ class Dispatcher:
             self._await_an_answer(qpu, chunk)
 
     async def _run(self, qpu: Qpu, order: ChunkOrder) -> None:
-        chunk = order.chunk
+        chunk, planned_at = order.chunk, self._clock.now()
         self._await_an_answer(qpu, chunk)
         if chunk.task_id < self._ask_first_below and await self._known_from_before(qpu, chunk):
             return
@@ -194,7 +199,7 @@ class Dispatcher:
             async with self._admitted(qpu) as ours:
                 if not ours:
                     return
-                reason = self._overtaken(qpu, order)
+                reason = self._overtaken(qpu, order, planned_at)
                 if reason is not None:
                     self._answered(qpu, chunk)
                     self._post(ChunkLost(chunk, reason, fault=False), None)
@@ -221,13 +226,16 @@ class Dispatcher:
         self._tell_again_to_stop(qpu, chunk)
         await self._follow(qpu, chunk)
 
-    def _overtaken(self, qpu: Qpu, order: ChunkOrder) -> str | None:
+    def _overtaken(self, qpu: Qpu, order: ChunkOrder, planned_at: Instant) -> str | None:
         """Why a chunk isn't to be handed over any more, after what may have been a long wait."""
+        waited_s = seconds_between(planned_at, self._clock.now())
         if order.chunk in self._stop_asked:
             return f"it was stopped before QPU {qpu.name} had it"
         most = qpu.capabilities.max_chunk_shots
         if most is not None and order.shots > most:  # it has been opened anew since
             return f"QPU {qpu.name} takes at most {most} shots a chunk now"
+        if waited_s > STALE_S:
+            return f"it waited {waited_s:.0f} s to be handed over, and is planned anew"
         return None
 
     def _tell_again_to_stop(self, qpu: Qpu, chunk: ChunkId) -> None:
