@@ -50,14 +50,16 @@ def replay(
     from qpu_executor.simulation.workload import WorkloadModel
 
     missing_server_extra()
+    from qpu_executor.manager.store.address import shown
+
     settings = read_site(site)
     rehearsed, recording = recorded_site(settings, _recording(store, settings))
     # A journal tells tasks and sessions, not the jobs to which a QPU could be given for life.
     baselines = {name: one for name, one in BASELINES.items() if one is not EXCLUSIVE}
     chosen = policies(settings, policy, baselines)
-    name = Path(store).name
-    title = f"Replay of {name}"
-    scenario = Scenario(Path(store).stem, title, WorkloadModel(), rehearsed, recording=recording)
+    named = Path(shown(store))
+    title = f"Replay of {named.name}"
+    scenario = Scenario(named.stem, title, WorkloadModel(), rehearsed, recording=recording)
     setting = Setting((scenario,), chosen)
     results = rehearse(setting, title, range(1), processes, with_spans=page is not None)
     show(results, chosen[-1].name, page, as_json=as_json)
@@ -101,6 +103,7 @@ def _written(store: str, settings: SiteSettings) -> tuple[Iterator[JournalRow], 
 
 def _recording(store: str, settings: SiteSettings) -> Recording:
     """Raises ConfigError where there is nothing to play, or a class that the site doesn't have."""
+    from qpu_executor.manager.store.address import shown
     from qpu_executor.simulation.recording import JournalEntry
     from qpu_executor.simulation.recording_reader import read_recording
 
@@ -116,11 +119,11 @@ def _recording(store: str, settings: SiteSettings) -> Recording:
     recording = read_recording(entries(), qpus)
     _say_missing(dropped)
     if not recording.tasks:
-        raise ConfigError(f"{store}: no task was ever submitted to this store")
+        raise ConfigError(f"{shown(store)}: no task was ever submitted to this store")
     for name in dict.fromkeys(task.spec.job_class for task in recording.tasks):
         if name not in settings.job_classes:
             raise ConfigError(
-                f"{store}: it has tasks of class '{name}', and the site has no such class"
+                f"{shown(store)}: it has tasks of class '{name}', and the site has no such class"
                 f"{did_you_mean(name, settings.job_classes)}",
                 next_step="add the class to the site file",
             )

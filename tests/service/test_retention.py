@@ -223,6 +223,31 @@ async def test_what_was_exported_is_dropped_although_more_is_old_enough_by_then(
     assert dropped["journal"] == len(page["journal"]) > 0
 
 
+async def test_an_export_is_whole_although_somebody_prunes_meanwhile(
+    served: VirtualManager, api: LocalApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served.manager.policy = build_site_policy(parse_site(SITE.replace("retention:", "#"), "s"))
+    task = await new_task(api)
+    await served.pass_time(30 * HOUR_S)
+    programs, others = served.manager.store.programs, []
+
+    async def while_another_prunes(hashes: Any) -> Any:
+        monkeypatch.setattr(served.manager.store, "programs", programs)
+        others.append(asyncio.create_task(pruned(api)))
+        for _ in range(200):  # time enough, if nothing keeps that one waiting
+            if not others[0].done():
+                await served.manager.store.load()
+        return await programs(hashes)
+
+    monkeypatch.setattr(served.manager.store, "programs", while_another_prunes)
+    page = await api.asked("boss", "GET", f"/v1/retention/records?older_than_s={DAY_S}")
+    assert (await others[0])["tasks"] == 1
+    (record,) = page["records"]
+    assert record["task"]["id"] == task
+    assert record["program"]["content"] == PROGRAM.content
+    assert record["chunks"]
+
+
 @pytest.mark.parametrize("path", ["/v1/tasks/{}/result", "/v1/results?ids={}"])
 async def test_a_result_that_expires_while_it_is_read_is_none_without_counts(
     served: VirtualManager, api: LocalApi, monkeypatch: pytest.MonkeyPatch, path: str

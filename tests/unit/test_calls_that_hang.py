@@ -93,6 +93,7 @@ async def test_the_other_qpu_works_and_the_end_comes_whatever_hangs(call: str) -
     await bench.open()
     bench.dispatcher.watch_health()
     bench.dispatcher.start("bad", order(STUCK))
+    await asyncio.sleep(0)  # what is stopped before isn't handed over
     bench.dispatcher.stop("bad", STUCK)
     await bench.clock.advance(5)
     bench.dispatcher.start("good", order(WELL))

@@ -6,6 +6,8 @@ import pytest
 import pytest_asyncio
 
 from qpu_executor.errors import DeviceError
+from qpu_executor.manager.service import dispatcher as dispatcher_module
+from qpu_executor.manager.service import watching
 from qpu_executor.manager.service.dispatcher import Dispatcher
 from qpu_executor.manager.service.fleet import Fleet, Qpu
 from qpu_executor.model.events import (
@@ -22,7 +24,14 @@ from qpu_executor.model.events import (
 from qpu_executor.model.states import QpuState
 from qpu_executor.model.values import MICROSECONDS, ChunkId
 from qpu_executor.programs.program import Program
-from qpu_executor.qpus.base import CalibrationStatus, ChunkOrder, DeviceDescription, Health
+from qpu_executor.qpus.base import (
+    CalibrationStatus,
+    ChunkOrder,
+    ChunkOutcome,
+    DeviceDescription,
+    Health,
+    OutcomeKind,
+)
 from qpu_executor.testing.fake_qpu import DEFAULT_CAPABILITIES, FakeQpu
 from qpu_executor.testing.virtual_clock import VirtualClock
 
@@ -112,6 +121,68 @@ async def test_a_chunk_that_waited_at_the_door_is_started_by_the_manager_that_le
     await bench.fleet.close()
 
 
+async def test_a_chunk_that_is_stopped_at_the_door_is_never_handed_over(bench):
+    async with bench.fleet.get("q").hand_over.shut(0):
+        bench.dispatcher.start("q", ORDER)
+        await asyncio.sleep(0)
+        bench.dispatcher.stop("q", CHUNK)
+    assert await bench.next(1) == [
+        ChunkLost(CHUNK, "it was stopped before QPU q had it", fault=False)
+    ]
+    assert not bench.qpu.orders
+
+
+async def test_a_chunk_that_waited_long_at_the_door_is_planned_anew(bench):
+    async with bench.fleet.get("q").hand_over.shut(0):
+        bench.dispatcher.start("q", ORDER)
+        await asyncio.sleep(0)
+        await bench.clock.advance(30)
+    why = "it waited 30 s to be handed over, and is planned anew"
+    assert await bench.next(1) == [ChunkLost(CHUNK, why, fault=False)]
+    assert not bench.qpu.orders
+
+
+async def test_a_stop_that_comes_while_a_chunk_is_handed_over_is_told_again(bench):
+    begun, go = asyncio.Event(), asyncio.Event()
+    start, stop, told = bench.qpu.start, bench.qpu.stop, asyncio.Event()
+
+    async def slowly(order):
+        begun.set()
+        await go.wait()
+        await start(order)
+
+    async def stopping(chunk):
+        await stop(chunk)
+        told.set()
+
+    bench.qpu.start, bench.qpu.stop = slowly, stopping
+    bench.dispatcher.start("q", ORDER)
+    await begun.wait()
+    bench.dispatcher.stop("q", CHUNK)
+    await told.wait()  # it doesn't know the chunk yet
+    go.set()
+    assert await bench.next(2) == [ChunkStarted(CHUNK), ChunkStopped(CHUNK, 0, 0.0, 0.0)]
+
+
+async def test_a_qpu_that_falls_silent_a_thousand_times_under_a_chunk_is_asked_on(
+    bench, monkeypatch
+):
+    monkeypatch.setattr(dispatcher_module, "ASK_AGAIN_S", (0.0,))
+    wait, silences = bench.qpu.wait, iter(range(1000))
+
+    async def falling_silent(chunk):
+        if next(silences, None) is None:
+            return await wait(chunk)
+        return ChunkOutcome(OutcomeKind.UNANSWERED, message="the network")
+
+    bench.qpu.wait = falling_silent
+    bench.dispatcher.start("q", ORDER)
+    again = [ChunkUnanswered(CHUNK, "the network"), ChunkStarted(CHUNK)]
+    assert await bench.next(2001) == [ChunkStarted(CHUNK), *again * 1000]
+    bench.qpu.finish(CHUNK, {"00": 4})
+    assert await bench.next(1) == [ChunkFinished(CHUNK, 4, 1.0, 0.0)]
+
+
 async def test_an_adapter_that_breaks_its_contract_is_looked_at_again(bench):
     well = bench.qpu.health
     bench.qpu.health = cancelled
@@ -174,13 +245,19 @@ async def test_a_qpu_that_can_t_be_looked_at_is_down_and_is_looked_at_again(benc
     assert await bench.next(1) == [QpuReported("q", QpuState.UP)]
 
 
-async def test_a_watch_that_fails_over_a_qpu_goes_on_with_it_down(bench):
-    bench.qpu.state, well = Health(QpuState.UP, calibration="yesterday"), bench.qpu.state
+async def test_a_watch_that_fails_over_a_qpu_goes_on_with_it_down(bench, monkeypatch):
+    health_events, failures = watching.health_events, iter([ZeroDivisionError()])
+
+    def failing_once(*asked):
+        if error := next(failures, None):
+            raise error
+        return health_events(*asked)
+
+    monkeypatch.setattr(watching, "health_events", failing_once)
     bench.dispatcher.watch_health()
     await bench.clock.advance(5)
     (found,) = await bench.next(1)
     assert (found.state, "can't be looked at" in found.reason) == (QpuState.DOWN, True)
-    bench.qpu.state = well
     await bench.clock.advance(5)
     assert await bench.next(1) == [QpuReported("q", QpuState.UP)]
 

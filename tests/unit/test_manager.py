@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -268,7 +270,7 @@ async def test_who_waits_for_a_locked_store_is_told_so_and_finds_the_task_by_its
                 hasty.setattr("qpu_executor.manager.service.manager.ANSWER_WITHIN_S", 0.1)
                 with pytest.raises(ManagerBusy, match="can't save this") as told:
                     await one.submit(10, key="once")
-            assert "same Idempotency-Key" in (told.value.next_step or "")
+            assert "for a task with the same Idempotency-Key" in (told.value.next_step or "")
             locker.execute("ROLLBACK")
         while one.manager.loop.trouble is not None:
             await one.manager.broadcast.wait_beyond(one.manager.broadcast.serial, 0.05)
@@ -399,3 +401,19 @@ async def test_damaged_store_ends_the_manager_and_says_so_to_everybody(tmp_path:
         assert isinstance(one.manager.loop.failure, QpuExecutorError)
         with pytest.raises(StoreError):
             await one.submit(1)
+
+
+async def test_manager_outlives_answers_of_an_adapter_that_no_store_can_keep(
+    tmp_path: Path,
+) -> None:
+    qpu = scripted()
+    async with bench(tmp_path / "s.sqlite", qpu) as one:
+        first = await one.submit(5)
+        odd: Any = Fraction(5)  # as numpy's numbers: not of the built-in types
+        qpu.finish((await qpu.next_order()).chunk, {"0": odd})
+        assert (await one.until(first.id, TaskState.COMPLETED)).shots_done == 5
+        second = await one.submit(5)
+        qpu.finish((await qpu.next_order()).chunk, {"0": 5}, device_s=math.nan)
+        async with asyncio.timeout(60):
+            while await one.chunk_states(second.id) != [(ChunkState.UNKNOWN, 0)]:
+                await one.manager.loop.run(lambda ledger, now: None)

@@ -12,11 +12,12 @@ import pytest
 
 from qpu_executor.cli.server_parts import build_site_policy
 from qpu_executor.errors import RequestRefused
+from qpu_executor.manager.auth.caller import Caller, Role
 from qpu_executor.manager.service.keeping_warm import KeepWarm
 from qpu_executor.manager.service.new_session import NewSession
 from qpu_executor.manager.service.orders import NewTask
 from qpu_executor.manager.store.records import SessionRow, TaskRow
-from qpu_executor.model.sessions import TaskFate
+from qpu_executor.model.sessions import SlurmJob, TaskFate
 from qpu_executor.model.states import TaskState
 from qpu_executor.settings import parse_site
 from qpu_executor.testing.coins import coin_program
@@ -31,6 +32,7 @@ qpus: {q: {kind: simulated-qpu, shot_rate_hz: 1, jitter: 0, keep_warm: {max_run_
 """
 PROGRAM = coin_program("a")
 ADA = caller("ada")
+SERVICE = Caller("slurm", 0, "test", frozenset({Role.SERVICE}))
 
 
 class Site(VirtualManager):
@@ -113,6 +115,21 @@ async def test_task_whose_session_was_lost_while_it_was_checked_brings_it_back(m
         assert (await site.session(session)).lost_at is None, "its lease began anew with the task"
 
 
+@pytest.mark.parametrize("ends_in_s", [100.0, 900.0])
+async def test_task_whose_sessions_end_moved_while_it_was_checked_has_the_new_end(
+    make: Make, ends_in_s: float
+) -> None:
+    async with make() as site:
+        job = SlurmJob("hpc", 7)
+        own = await site.open(kind="slurm", slurm=job, ends_in_s=400.0)
+        async with site.submitting(session_id=own.id) as submission:
+            again = NewSession(kind="slurm", slurm=job, ends_in_s=ends_in_s)
+            moved = await site.manager.sessions.open(ADA, again, by=SERVICE)
+            assert moved.ends_at != own.ends_at
+        row = await site.row(await submission)
+        assert row.wishes.session_ends_at == moved.ends_at
+
+
 async def test_task_that_comes_while_its_session_seems_idle_keeps_it(make: Make) -> None:
     async with make() as site:
         session = await site.open(idle_s=100.0)
@@ -162,3 +179,30 @@ async def test_session_that_closes_in_the_same_turn_keeps_no_qpu(make: Make) -> 
             await sessions.holds.ask(session, KeepWarm(600.0, contiguous=True), sessions.enter)
         await closing
         assert sessions.holds.of(session.id) == []
+
+
+# -- rules that change meanwhile -----------------------------------------------------------
+
+
+async def test_session_that_new_rules_no_longer_grant_is_refused(make: Make) -> None:
+    async with make() as site:
+        manager, loading, go = site.manager, asyncio.Event(), asyncio.Event()
+        store: Any = manager.store
+        load = store.load
+
+        async def slowly() -> Any:
+            loading.set()
+            await go.wait()
+            return await load()
+
+        store.load = slowly
+        stricter = parse_site(SITE.replace("lease_s: 60", "lease_s: 30"), "site")
+        reload = asyncio.create_task(manager.change_policy(build_site_policy(stricter)))
+        await loading.wait()
+        opening = asyncio.create_task(manager.sessions.open(ADA, NewSession(lease_s=50.0)))
+        await asyncio.sleep(0)
+        go.set()
+        await reload
+        with pytest.raises(RequestRefused, match="have 30 s, not 50 s"):
+            await opening
+        assert (await site.open(lease_s=20.0)).lease_s == 20.0, "the manager goes on"

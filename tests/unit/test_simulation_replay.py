@@ -14,6 +14,7 @@ import pytest
 from qpu_executor.cli.main import main
 from qpu_executor.cli.rehearsed_site import recorded_site
 from qpu_executor.errors import StoreError
+from qpu_executor.manager.store import database_journal
 from qpu_executor.manager.store.change_records import AddJournal
 from qpu_executor.manager.store.journal_file import read_journal
 from qpu_executor.manager.store.records import JournalRow
@@ -435,6 +436,20 @@ def test_a_store_is_replayed_under_every_policy(
         assert f"| {name} | production |" in text
     assert "What the QPU did (the recording)" in page.read_text()
     assert "Job stretch</h3>" not in page.read_text()
+
+
+def test_a_password_in_a_stores_url_is_on_no_page(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_journal, "read_journal", lambda *_: read_journal(store))
+    monkeypatch.setattr(database_journal, "read_chunk_qpus", lambda *_: {})
+    url, page = "postgresql://u:5entinel@h/d?password=5entinel", tmp_path / "page.html"
+    with pytest.raises(SystemExit) as ended:
+        main(["replay", url, "--site", SITE_FILE, "--html", str(page), "--processes", "1"])
+    assert ended.value.code == 0
+    said = capsys.readouterr()
+    assert "Replay of d" in said.out
+    assert "5entinel" not in said.out + said.err + page.read_text()
 
 
 def test_a_store_is_read_without_being_touched(store: Path) -> None:

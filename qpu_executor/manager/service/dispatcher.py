@@ -18,6 +18,7 @@ from typing import Protocol
 
 from qpu_executor.cancellation import only_own_cancellation
 from qpu_executor.errors import ManagerUnreachable, ProgramError, QpuExecutorError
+from qpu_executor.manager.service.adapter_answers import sound_outcome
 from qpu_executor.manager.service.fleet import Fleet, Qpu
 from qpu_executor.manager.service.watching import Watch
 from qpu_executor.model.clock import Clock
@@ -32,7 +33,8 @@ from qpu_executor.model.events import (
     Event,
 )
 from qpu_executor.model.states import QpuState
-from qpu_executor.model.values import MICROSECONDS, ChunkId
+from qpu_executor.model.timing import seconds_between
+from qpu_executor.model.values import MICROSECONDS, ChunkId, Instant
 from qpu_executor.qpus.base import ChunkOrder, ChunkOutcome, OutcomeKind
 
 log = logging.getLogger(__name__)
@@ -41,6 +43,10 @@ Post = Callable[[Event, ChunkOutcome | None], None]
 
 ASK_AGAIN_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Pauses between questions about a chunk that nobody answers for; the last one repeats."""
+
+STALE_S = 1.0
+"""A chunk that waited longer to be handed over might reach into a window that its plan kept out
+of, or come before what is more urgent by now."""
 
 
 class Leading(Protocol):
@@ -142,6 +148,7 @@ class Dispatcher:
     def settled(self, qpu: str, chunk: ChunkId) -> None:
         """An operator has decided about a chunk that nobody answered for: ask no more."""
         following = self._followed.pop(chunk, None)
+        self._stop_asked.discard(chunk)
         if following is not None:
             following.cancel()
         found = self._fleet.find(qpu)
@@ -184,19 +191,18 @@ class Dispatcher:
             self._await_an_answer(qpu, chunk)
 
     async def _run(self, qpu: Qpu, order: ChunkOrder) -> None:
-        chunk = order.chunk
+        chunk, planned_at = order.chunk, self._clock.now()
         self._await_an_answer(qpu, chunk)
         if chunk.task_id < self._ask_first_below and await self._known_from_before(qpu, chunk):
             return
+        straight = self._leading.sure and qpu.hand_over.is_open
         try:
             async with self._admitted(qpu) as ours:
                 if not ours:
                     return
-                most = qpu.capabilities.max_chunk_shots
-                if most is not None and order.shots > most:
-                    # It was planned before the QPU was opened anew, with a smaller limit.
+                reason = self._overtaken(qpu, order, None if straight else planned_at)
+                if reason is not None:
                     self._answered(qpu, chunk)
-                    reason = f"QPU {qpu.name} takes at most {most} shots a chunk now"
                     self._post(ChunkLost(chunk, reason, fault=False), None)
                     return
                 await qpu.adapter.start(order)
@@ -218,7 +224,30 @@ class Dispatcher:
             return
         self._answered(qpu, chunk)
         self._post(ChunkStarted(chunk), None)
+        self._tell_again_to_stop(qpu, chunk)
         await self._follow(qpu, chunk)
+
+    def _overtaken(self, qpu: Qpu, order: ChunkOrder, waits_since: Instant | None) -> str | None:
+        """Why a chunk isn't to be handed over any more, after what may have been a long wait.
+
+        `waits_since`: None where it came straight through.
+        """
+        if order.chunk in self._stop_asked:
+            return f"it was stopped before QPU {qpu.name} had it"
+        most = qpu.capabilities.max_chunk_shots
+        if most is not None and order.shots > most:  # it has been opened anew since
+            return f"QPU {qpu.name} takes at most {most} shots a chunk now"
+        if waits_since is None:
+            return None
+        waited_s = seconds_between(waits_since, self._clock.now())
+        if waited_s > STALE_S:
+            return f"it waited {waited_s:.0f} s to be handed over, and is planned anew"
+        return None
+
+    def _tell_again_to_stop(self, qpu: Qpu, chunk: ChunkId) -> None:
+        """The adapter may not have heard: it was closed, is a new one, or hadn't the chunk yet."""
+        if chunk in self._stop_asked:
+            self._spawn(self._stop(qpu, chunk), f"stop of chunk {chunk}")
 
     @asynccontextmanager
     async def _admitted(self, qpu: Qpu) -> AsyncIterator[bool]:
@@ -249,16 +278,24 @@ class Dispatcher:
         return False
 
     async def _follow(self, qpu: Qpu, chunk: ChunkId) -> None:
-        outcome = await self._waited(qpu, chunk)
-        if outcome.kind is OutcomeKind.UNANSWERED:
-            self._await_an_answer(qpu, chunk)
-        if outcome.health is not None:
-            self._watch.saw(qpu, outcome.health)
-        elif outcome.kind is OutcomeKind.FAULT:
-            await self._watch.look(qpu)
-        self._post(event_of(chunk, outcome), outcome)
-        if outcome.kind is OutcomeKind.UNANSWERED:
-            await self._resolve(qpu, chunk)
+        """See a chunk that runs to its end, however often nobody answers for it meanwhile."""
+        silences = 0
+        while True:
+            outcome = await self._waited(qpu, chunk)
+            if outcome.kind is OutcomeKind.UNANSWERED:
+                self._await_an_answer(qpu, chunk)
+            if outcome.health is not None:
+                self._watch.saw(qpu, outcome.health)
+            elif outcome.kind is OutcomeKind.FAULT:
+                await self._watch.look(qpu)
+            self._post(event_of(chunk, outcome), outcome)
+            if outcome.kind is not OutcomeKind.UNANSWERED:
+                return
+            if silences:  # the QPU says that it runs, and then nothing: not as fast as it can
+                await _pause(silences - 1)
+            silences += 1
+            if not await self._runs(qpu, chunk):
+                return
 
     async def _waited(self, qpu: Qpu, chunk: ChunkId) -> ChunkOutcome:
         """How the chunk ended; asked about, where an adapter has said nothing for long."""
@@ -266,7 +303,7 @@ class Dispatcher:
         asking = asyncio.ensure_future(self._asked_now_and_then(qpu, chunk))
         try:
             await asyncio.wait((waiting, asking), return_when=asyncio.FIRST_COMPLETED)
-            outcome = (waiting if waiting.done() else asking).result()
+            outcome = sound_outcome((waiting if waiting.done() else asking).result())
         finally:
             waiting.cancel()
             asking.cancel()
@@ -287,25 +324,31 @@ class Dispatcher:
             self._answered(qpu, chunk)
 
     async def _resolve(self, qpu: Qpu, chunk: ChunkId) -> None:
-        """Ask until the QPU says what became of the chunk; it is never started again here."""
+        """Find out what became of a chunk, and see it to its end if it runs."""
+        if await self._runs(qpu, chunk):
+            await self._follow(qpu, chunk)
+
+    async def _runs(self, qpu: Qpu, chunk: ChunkId) -> bool:
+        """Ask until the QPU says what became of the chunk; it is never started again here.
+
+        True: it runs. False: it has ended, which is posted.
+        """
         attempt = 0
         while True:
-            outcome = await qpu.adapter.ask(chunk)
+            said = await qpu.adapter.ask(chunk)
+            outcome = None if said is None else sound_outcome(said)
             if outcome is None or outcome.kind is not OutcomeKind.UNANSWERED:
                 self._answered(qpu, chunk)
             if outcome is None:
                 self._post(ChunkStarted(chunk), None)
-                if chunk in self._stop_asked:
-                    # It was told while nobody listened: the adapter was closed, or is a new one.
-                    self._spawn(self._stop(qpu, chunk), f"stop of chunk {chunk}")
-                await self._follow(qpu, chunk)
-                return
+                self._tell_again_to_stop(qpu, chunk)
+                return True
             if outcome.kind is not OutcomeKind.UNANSWERED:
                 self._post(event_of(chunk, outcome), outcome)
-                return
+                return False
             if attempt == 0:
                 self._post(ChunkUnanswered(chunk, outcome.message), None)
-            await asyncio.sleep(ASK_AGAIN_S[min(attempt, len(ASK_AGAIN_S) - 1)])
+            await _pause(attempt)
             attempt += 1
 
     # -- chunks that nobody answers for -----------------------------------------
@@ -370,6 +413,10 @@ class Dispatcher:
         if not task.cancelled() and (error := task.exception()) is not None:
             # An adapter that breaks its contract must not end in silence.
             log.error("%s ended with %r", task.get_name(), error, exc_info=error)
+
+
+async def _pause(attempt: int) -> None:
+    await asyncio.sleep(ASK_AGAIN_S[min(attempt, len(ASK_AGAIN_S) - 1)])
 
 
 def event_of(chunk: ChunkId, outcome: ChunkOutcome) -> Event:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from qpu_executor.cancellation import only_own_cancellation
 from qpu_executor.errors import DeviceError, OperatorError, QpuExecutorError, RequestRefused
+from qpu_executor.manager.service.adapter_answers import sound_description, sound_health
 from qpu_executor.manager.service.hand_over import HandOver
 from qpu_executor.manager.service.qpu_news import reported_state
 from qpu_executor.manager.service.site_rules import SiteRules
@@ -136,7 +137,7 @@ class Fleet:
             async with asyncio.timeout(self._open_s):
                 with only_own_cancellation():
                     await adapter.open(clock, directory)
-                    description = await adapter.describe()
+                    description = sound_description(await adapter.describe())
         except QpuExecutorError as refused:
             error = await self._shut(qpu, adapter, refused)
         except TimeoutError:
@@ -178,7 +179,7 @@ class Fleet:
         try:
             async with asyncio.timeout(self._open_s):
                 with only_own_cancellation():
-                    return await qpu.adapter.health()
+                    return sound_health(await qpu.adapter.health())
         except TimeoutError:
             return Health(QpuState.DOWN, f"it hasn't said how it is for {self._open_s:g} s")
         except Exception as failure:

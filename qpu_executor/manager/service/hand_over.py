@@ -22,6 +22,11 @@ class HandOver:
         self._nobody_inside.set()
         self._inside = 0
 
+    @property
+    def is_open(self) -> bool:
+        """Whether who comes now goes straight through."""
+        return self._open.is_set()
+
     @asynccontextmanager
     async def passing(self) -> AsyncIterator[None]:
         """Hand something over, once the door is open."""

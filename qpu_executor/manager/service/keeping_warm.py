@@ -28,8 +28,8 @@ from qpu_executor.scheduling.warm_hold import WarmHold
 LONGEST_WISH_S = 30 * 86_400.0
 """A linger without an end of its session is granted for so long."""
 
-Enter = Callable[[str, Ledger, Instant], RequestRefused | None]
-"""Within a turn of the loop: why a session takes nothing any more, by its id."""
+Enter = Callable[[str, Ledger, Instant], SessionRow | RequestRefused]
+"""Within a turn of the loop: a session by its id as it is now, or why it takes nothing more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +74,11 @@ class WarmHolds:
         qpu = self.checked(wish, session.account, session.id)
 
         def keep(ledger: Ledger, now: Instant) -> RequestRefused | None:
-            refusal = enter(session.id, ledger, now)
-            if refusal is None:
-                self.decide(session, wish, qpu, ledger, now)
-            return refusal
+            entered = enter(session.id, ledger, now)
+            if isinstance(entered, RequestRefused):
+                return entered
+            self.decide(entered, wish, qpu, ledger, now)
+            return None
 
         refusal = await self._loop.run(keep)
         if refusal is not None:

@@ -199,7 +199,8 @@ class DecisionLoop:
                 ManagerBusy(
                     f"the manager can't save this at the moment: {self.trouble.message}",
                     retry_after_s=2.0,
-                    next_step="it may be saved yet: ask again with the same Idempotency-Key",
+                    next_step="it may be saved yet: ask again, for a task with the same "
+                    "Idempotency-Key",
                 )
             )
 

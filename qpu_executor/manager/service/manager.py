@@ -318,12 +318,13 @@ class Manager:
         homeless = row.session_id is not None and not self.sessions.is_open(row.session_id)
         if row.state.final or not (row.held_because or (homeless and wanted is not None)):
             return named
-        session = None if wanted is None else await self.sessions.usable(wanted, caller)
+        if wanted is not None:
+            await self.sessions.usable(wanted, caller)
 
         def take_over(ledger: Ledger, now: Instant) -> TaskRow | RequestRefused:
-            refusal = self.sessions.enter(wanted, ledger, now)
-            if refusal is not None:
-                return refusal
+            session = None if wanted is None else self.sessions.enter(wanted, ledger, now)
+            if isinstance(session, RequestRefused):
+                return session
             self.sessions.tasks.take_over(row.id, session, ledger, now)
             return ledger.row(row.id) or row
 
@@ -346,8 +347,11 @@ class Manager:
             generation = 1 if known is None else known.generation + 1
         if self._next_task_id > MAX_TASK_ID:
             return RequestRefused("all task ids are used up", next_step="tell the operators")
-        row = row_of(one, caller.name, self._next_task_id, generation, now)
-        refusal = self.sessions.enter(row.session_id, ledger, now) or self._refusal(row, ledger)
+        entered = self._in_its_session(one, ledger, now)
+        if isinstance(entered, RequestRefused):
+            return entered
+        row = row_of(entered, caller.name, self._next_task_id, generation, now)
+        refusal = self._refusal(row, ledger)
         if refusal is not None:
             return refusal
         self._next_task_id += 1
@@ -357,6 +361,17 @@ class Manager:
         spec = spec_of(row, self.sessions.hints(row.session_id))
         self.loop.decide(TaskSubmitted(spec), None, ledger, now)
         return Accepted(row, created=True)
+
+    def _in_its_session(
+        self, one: Admitted, ledger: Ledger, now: Instant
+    ) -> Admitted | RequestRefused:
+        """The task with its session's end as that is now; or why that takes it no more."""
+        if one.order.session_id is None:
+            return one
+        session = self.sessions.enter(one.order.session_id, ledger, now)
+        if isinstance(session, RequestRefused):
+            return session
+        return replace(one, session_ends_at=session.ends_at)
 
     def _rate_hz(self, qpu: str) -> float | None:
         view = self.scheduler.qpu(qpu)

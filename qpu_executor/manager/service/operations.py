@@ -287,8 +287,9 @@ class Operations:
     async def records(self, older_than_s: float) -> tuple[list[dict[str, Any]], Batch]:
         """What a prune would drop next, in full; on record, since programs and counts are in it."""
         retention = self._manager.retention
-        batch = await retention.next(retention.by_age(older_than_s))
-        found = await records_of(self._manager.store, batch)
+        async with retention.turns:  # a record of which half is gone says nothing of that
+            batch = await retention.next(retention.by_age(older_than_s))
+            found = await records_of(self._manager.store, batch)
 
         def note(ledger: Ledger, now: Instant) -> None:
             tasks, rows = len(batch.tasks), len(batch.journal)

@@ -85,7 +85,10 @@ class Only:
 
 
 class Retention:
-    """`live`: rows of tasks that haven't ended. `policy`: the site's rules as they are now."""
+    """`live`: rows of tasks that haven't ended. `policy`: the site's rules as they are now.
+
+    `turns`: nothing is dropped while somebody has it.
+    """
 
     def __init__(
         self,
@@ -100,7 +103,7 @@ class Retention:
         self._clock = clock
         self._live = live
         self._policy = policy
-        self._turns = asyncio.Lock()
+        self.turns = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -182,7 +185,7 @@ class Retention:
         self, which: Prunable, caller: Caller, only: Only | None = None
     ) -> tuple[Dropped, bool]:
         """Drop one batch for an operator; and whether there may be more."""
-        async with self._turns:
+        async with self.turns:
             batch = await (self.next(which) if only is None else self._named(which, only))
             if not batch:
                 return Dropped(), False
@@ -197,7 +200,7 @@ class Retention:
             if self._loop.waiting:
                 await self._pause()
                 continue
-            async with self._turns:
+            async with self.turns:
                 batch = await self.next(which)
                 if not batch:
                     break

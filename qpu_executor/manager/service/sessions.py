@@ -117,10 +117,13 @@ class Sessions:
             known = self._found(caller, wanted)
             if known is not None:
                 return known
+            try:
+                session = wanted.row(caller, self.rules, now)
+            except RequestRefused as refused:  # the site's rules have changed meanwhile
+                return refused
             refusal = self._make_room(caller, wanted, by, ledger, now)
             if refusal is not None:
                 return refusal
-            session = wanted.row(caller, self.rules, now)
             self._open[session.id] = session
             ledger.changes.append(AddSession(session))
             _record(ledger, now, "SessionOpenedFor", session, by)
@@ -243,15 +246,14 @@ class Sessions:
 
     # -- what happens in a turn of the loop ----------------------------------------
 
-    def enter(self, session_id: str | None, ledger: Ledger, now: Instant) -> RequestRefused | None:
+    def enter(self, session_id: str, ledger: Ledger, now: Instant) -> SessionRow | RequestRefused:
         """Let a task, or a hold, into a session that was usable when it was asked for.
 
-        Returns why not: it was closed meanwhile. One that was lost meanwhile is found again.
+        Returns it as it is now (its end may have moved), or why not: it was closed meanwhile.
+        One that was lost meanwhile is found again.
         """
-        if session_id is None:
-            return None
         found = self._found_again(session_id, ledger, now)
-        return found if isinstance(found, RequestRefused) else None
+        return found if isinstance(found, RequestRefused) else found.session
 
     def _make_room(
         self,
@@ -293,9 +295,9 @@ class Sessions:
         self._refuse_past(ends_at, wanted)
 
         def move(ledger: Ledger, now: Instant) -> list[SessionRow] | RequestRefused:
-            refusal = self.enter(session.id, ledger, now)
-            if refusal is not None:
-                return refusal
+            entered = self.enter(session.id, ledger, now)
+            if isinstance(entered, RequestRefused):
+                return entered
             _record(ledger, now, "SessionOpenedFor", session, by, ends_at=ends_at)
             its = [one for one in of_its_job(session, self._open.values()) if one.id != session.id]
             with_it = [one for one in its if _about(one.ends_at, before, SAME_ALLOCATION_US)]

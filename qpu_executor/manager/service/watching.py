@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from qpu_executor.cancellation import only_own_cancellation
 from qpu_executor.errors import QpuExecutorError
+from qpu_executor.manager.service.adapter_answers import sound_description, sound_health
 from qpu_executor.manager.service.fleet import Fleet, Qpu
 from qpu_executor.manager.service.qpu_news import health_events, held_down, reported_state
 from qpu_executor.model.clock import Clock
@@ -75,9 +76,7 @@ class Watch:
         try:
             async with asyncio.timeout(self._answer_s):
                 with only_own_cancellation():
-                    health = await qpu.adapter.health()
-            if not isinstance(health, Health):
-                raise TypeError(f"its health is {health!r}")
+                    health = sound_health(await qpu.adapter.health())
         except TimeoutError:
             silence = f"its adapter hasn't said for {self._answer_s:g} s how it is"
             health = Health(QpuState.DOWN, silence)
@@ -151,7 +150,7 @@ class Watch:
         try:
             async with asyncio.timeout(self._answer_s):
                 with only_own_cancellation():
-                    found = await qpu.adapter.describe()
+                    found = sound_description(await qpu.adapter.describe())
         except (QpuExecutorError, TimeoutError) as error:
             log.warning("QPU %s doesn't describe its device now: %s", qpu.name, error)
             return
