@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import threading
 from collections.abc import AsyncGenerator
@@ -116,6 +117,9 @@ async def test_an_order_that_can_t_be_sent_keeps_no_other_one_back() -> None:
     class Here:
         """Calls at once, on this loop."""
 
+        def refuse_after_fork(self) -> None:
+            """It is no fork."""
+
         def soon(self, callback: Any) -> None:
             asyncio.get_running_loop().call_soon(callback)
 
@@ -160,18 +164,60 @@ def test_a_future_of_another_process_says_so_instead_of_waiting_for_ever() -> No
     assert isinstance(future.exception(), InternalError)
 
 
-def test_futures_end_although_the_client_can_t_be_closed_well(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def not_connected(monkeypatch: pytest.MonkeyPatch) -> Client:
+    """A client whose thread runs, as if it had said hello."""
+
     async def nothing(*_: Any) -> None:
         return None
 
+    one = Client(ADDRESS)
+    monkeypatch.setattr(one._client, "start", nothing)
+    return one.start()
+
+
+def test_an_order_after_a_fork_is_refused_although_others_wait_for_the_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = not_connected(monkeypatch)
+    held, let_go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        held.set()
+        let_go.wait()
+
+    one._thread.soon(hold)
+    held.wait()
+    waits = one.run_future(ORDER)
+    with monkeypatch.context() as child:
+        child.setattr(os, "getpid", lambda: -1)
+        with pytest.raises(CallerError, match="can't be used after a fork"):
+            one.run_future(ORDER).result(0)
+    let_go.set()
+    one.close()
+    assert isinstance(waits.exception(60), CallerError)
+
+
+def test_all_futures_end_although_callbacks_of_them_want_to_end_the_process(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = not_connected(monkeypatch)
+    futures = [TaskFuture(one) for _ in range(3)]
+    for future in futures:
+        one._orders._open.add(future)
+        future.add_done_callback(sys.exit)
+    one.close()
+    for future in futures:
+        assert isinstance(future.exception(60), CallerError)
+    assert "tried to end the client's thread" in caplog.text
+
+
+def test_futures_end_although_the_client_can_t_be_closed_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async def wrong(*_: Any) -> None:
         raise RuntimeError("cannot schedule new futures after interpreter shutdown")
 
-    one = Client(ADDRESS)
-    one._client.start = nothing  # type: ignore[method-assign,assignment]
-    one.start()
+    one = not_connected(monkeypatch)
     one._client.close = wrong  # type: ignore[method-assign]
     future = TaskFuture(one)
     one._orders._open.add(future)
