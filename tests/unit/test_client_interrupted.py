@@ -99,6 +99,16 @@ async def test_who_submits_while_the_client_closes_is_told(many: bool) -> None:
         await asyncio.wait_for(submitting, 10)
 
 
+async def test_who_asks_a_closed_client_is_told_at_once() -> None:
+    one = client()
+    await one._channel.transport.start()
+    await one.close()
+    with pytest.raises(CallerError, match="this client is closed"):
+        await asyncio.wait_for(one.qpus(), 60)  # an outage would be waited for longer
+    with pytest.raises(CallerError, match="this client is closed"):
+        await asyncio.wait_for(anext(one.events(after=0)), 60)
+
+
 async def test_an_order_that_can_t_be_sent_keeps_no_other_one_back() -> None:
     class Picky:
         """Doesn't like the first."""
