@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from qpu_executor.client import keeper, waiting
+from qpu_executor.client import keeper, submitting, waiting
 from qpu_executor.client.address import parse_address
 from qpu_executor.client.async_client import AsyncClient
 from qpu_executor.client.client import Client
@@ -90,13 +90,13 @@ async def test_who_submits_while_the_client_closes_is_told(many: bool) -> None:
         await asyncio.get_running_loop().create_future()
 
     one._channel.call = silent  # type: ignore[method-assign]
-    submitting = asyncio.ensure_future(
+    submission = asyncio.ensure_future(
         one.submit_many([ORDER]) if many else one.submit_order(ORDER)
     )
     await asyncio.wait_for(asked.wait(), 10)
     await one.close()
     with pytest.raises(CallerError, match="closed while it submitted"):
-        await asyncio.wait_for(submitting, 10)
+        await asyncio.wait_for(submission, 10)
 
 
 async def test_who_asks_a_closed_client_is_told_at_once() -> None:
@@ -107,6 +107,69 @@ async def test_who_asks_a_closed_client_is_told_at_once() -> None:
         await asyncio.wait_for(one.qpus(), 60)  # an outage would be waited for longer
     with pytest.raises(CallerError, match="this client is closed"):
         await asyncio.wait_for(anext(one.events(after=0)), 60)
+
+
+async def test_a_client_whose_closing_is_cancelled_is_closed_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    released: list[bool] = []
+    one = AsyncClient(ADDRESS, on_close=lambda: released.append(True))
+    waits = one._waits = Waits(one._channel, 0)
+    await one._channel.transport.start()
+    asked = asyncio.Event()
+
+    async def silent(*_: Any, **__: Any) -> Any:
+        asked.set()
+        await asyncio.get_running_loop().create_future()
+
+    one._channel.call = silent  # type: ignore[method-assign]
+    monkeypatch.setattr(submitting, "REQUESTS_AT_ONCE", 1)
+    wait = one.end_of(7, None, None)
+    sent = asyncio.ensure_future(one.submit_order(ORDER))
+    await asyncio.wait_for(asked.wait(), 60)
+    waiting_behind = asyncio.ensure_future(one.submit_order(ORDER))
+    await asyncio.sleep(0)
+    closing = asyncio.ensure_future(one.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    await asyncio.wait({closing})
+    for submission in (sent, waiting_behind):
+        with pytest.raises(CallerError, match="closed while it submitted"):
+            await asyncio.wait_for(submission, 60)
+    await asyncio.wait({wait}, timeout=60)
+    assert wait.cancelled()
+    assert waits._closed
+    assert one._channel.transport._http is None
+    assert released == [True]
+
+
+async def test_waits_end_although_the_closing_of_their_stream_is_cancelled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def silent(*_: Any) -> AsyncGenerator[None, None]:
+        await asyncio.get_running_loop().create_future()
+        yield
+
+    monkeypatch.setattr(waiting, "follow", silent)
+    one = client()
+    waits = one._waits
+    assert waits is not None
+    wait = one.end_of(7, None, None)
+    await asyncio.sleep(0)
+    closing = asyncio.ensure_future(waits.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    await asyncio.wait({closing})
+    await asyncio.wait({wait}, timeout=60)
+    assert wait.cancelled()
+
+
+def test_a_session_that_was_opened_while_its_client_closed_is_renewed_by_nobody() -> None:
+    one = Keeper(ADDRESS, None)
+    one.close()
+    one.keep("s", 60.0)
+    assert one._thread._thread is None
+    one.forget("s")
 
 
 async def test_an_order_that_can_t_be_sent_keeps_no_other_one_back() -> None:
