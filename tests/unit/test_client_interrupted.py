@@ -284,6 +284,39 @@ def test_all_futures_end_although_callbacks_of_them_want_to_end_the_process(
     assert "tried to end the client's thread" in caplog.text
 
 
+@pytest.mark.parametrize("cancelled", [True, False])
+def test_ctrl_c_in_the_middle_of_a_stream_stays_ctrl_c_and_ends_the_stream(
+    monkeypatch: pytest.MonkeyPatch, cancelled: bool
+) -> None:
+    one, waits, ended = not_connected(monkeypatch), threading.Event(), threading.Event()
+
+    async def stream() -> AsyncGenerator[int, None]:
+        yield 1
+        try:
+            waits.set()
+            await asyncio.get_running_loop().create_future()
+        finally:
+            for _ in range(5):  # as a connection that is closed
+                await asyncio.sleep(0)
+            ended.set()
+
+    def interrupted(work: Any) -> Any:
+        monkeypatch.undo()
+        step = asyncio.run_coroutine_threadsafe(work, one._thread.check())
+        assert waits.wait(60)
+        if cancelled:
+            step.cancel()
+        raise KeyboardInterrupt
+
+    items = one.iterate(stream())
+    assert next(items) == 1
+    monkeypatch.setattr(one, "call", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        next(items)
+    assert ended.is_set()
+    one.close()
+
+
 def test_futures_end_although_the_client_can_t_be_closed_well(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
