@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, aclosing, asynccontextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
@@ -116,18 +116,15 @@ class AsyncClient(AsyncOperating):
         if self._closed:
             return
         self._closed = True
-        try:
-            await self._submissions.close()
+        async with AsyncExitStack() as last:  # each of them, whatever comes of the others
+            if self._on_close is not None:
+                # It may wait for a child process.
+                last.push_async_callback(asyncio.to_thread, self._on_close)
+            last.push_async_callback(asyncio.to_thread, self._keeper.close)
+            last.push_async_callback(self._channel.transport.close)
             if self._waits is not None:
-                await self._waits.close()
-            await self._channel.transport.close()
-        finally:
-            try:
-                await asyncio.to_thread(self._keeper.close)
-            finally:
-                if self._on_close is not None:
-                    # It may wait for a child process.
-                    await asyncio.to_thread(self._on_close)
+                last.push_async_callback(self._waits.close)
+            await self._submissions.close()
 
     async def __aenter__(self) -> Self:
         return await self.start()

@@ -7,12 +7,13 @@ than other files because every route of the API is a method here.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Generic, Literal, Self, TypeVar
 
 from qpu_executor.client.address import Address
 from qpu_executor.client.async_client import AsyncClient
@@ -361,15 +362,16 @@ class Client(Operating):
 
     def iterate(self, items: AsyncGenerator[T, None]) -> Iterator[T]:
         """What an async generator of this client's AsyncClient gives, one by one."""
+        steps = _Steps(items)
         try:
             while True:
-                found = self.call(_next(items))
+                found = self.call(steps.next())
                 if found is None:
                     return
                 yield found[0]
         finally:
             with suppress(CallerError):  # the client may have been closed first
-                self.call(_end(items))
+                self.call(steps.end())
 
     def handle(self, info: TaskOut) -> AsyncTask:
         """The inner half of a Task of which this much is known, from whenever."""
@@ -387,15 +389,28 @@ async def _leave(block: AbstractAsyncContextManager[SessionOut]) -> None:
     await block.__aexit__(None, None, None)
 
 
-async def _next(items: AsyncGenerator[T, None]) -> tuple[T] | None:
-    """The next one; None: that was all."""
-    async for item in items:
-        return (item,)
-    return None
+class _Steps(Generic[T]):
+    """What an async generator gives, one by one."""
 
+    def __init__(self, items: AsyncGenerator[T, None]) -> None:
+        self._items = items
+        self._step: asyncio.Task[Any] | None = None
 
-async def _end(items: AsyncGenerator[Any, None]) -> None:
-    await items.aclose()
+    async def next(self) -> tuple[T] | None:
+        """The next one; None: that was all."""
+        self._step = asyncio.current_task()
+        async for item in self._items:
+            return (item,)
+        return None
+
+    async def end(self) -> None:
+        """End the generator; Ctrl-C may have left it in the middle of a step."""
+        step = self._step
+        if step is not None and not step.done():
+            if not step.cancelling():
+                step.cancel()
+            await asyncio.wait({step})
+        await self._items.aclose()
 
 
 def _close(

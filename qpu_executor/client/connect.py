@@ -98,6 +98,15 @@ _shared: WeakValueDictionary[tuple[int, str], Client] = WeakValueDictionary()
 _sharing = threading.Lock()
 
 
+def _free_in_child() -> None:
+    """Of the threads that a fork leaves behind one may have had the lock."""
+    global _sharing
+    _sharing = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_free_in_child)
+
+
 def shared_client(url: str) -> Client:
     """This process's client for handles that came here from elsewhere.
 

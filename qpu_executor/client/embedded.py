@@ -201,6 +201,15 @@ def check_installed() -> None:
         )
 
 
+def _free_in_child() -> None:
+    """Of the threads that a fork leaves behind one may have had the lock."""
+    global _lock
+    _lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_free_in_child)
+
+
 def _forget_after_fork() -> None:
     """A forked process owns none of its parent's managers."""
     global _owner_pid

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 
@@ -15,6 +17,8 @@ from qpu_executor.client.order import TaskOrder
 from qpu_executor.client.result import Result, TaskEnd, result_or_raise
 from qpu_executor.client.submitting import Accepted
 from qpu_executor.errors import CallerError, InternalError, QpuExecutorError
+
+log = logging.getLogger(__name__)
 
 
 class TaskFuture(Future[Result]):
@@ -70,7 +74,9 @@ class Orders:
         self._closed = False
 
     def add(self, order: TaskOrder, future: TaskFuture, thread: LoopThread) -> None:
-        """Hand an order to the loop. Raises CallerError if the client is closed."""
+        """Hand an order to the loop. Raises CallerError: closed, or in a forked process."""
+        # Before the lock, and before a wake-up of the other process is relied on.
+        thread.refuse_after_fork()
         with self._lock:
             if self._closed:
                 raise CallerError("this client is closed", next_step="connect() again")
@@ -129,13 +135,19 @@ class Orders:
         except Exception as error:
             self._fail(future, InternalError(f"the result couldn't be read: {error!r}"))
         else:
-            self._open.discard(future)
-            future.set_result(result)
+            self._end(future, partial(future.set_result, result))
 
     def _fail(self, future: TaskFuture, error: BaseException) -> None:
+        self._end(future, partial(future.set_exception, error))
+
+    def _end(self, future: TaskFuture, end: Callable[[], None]) -> None:
         self._open.discard(future)
-        if not future.done():
-            future.set_exception(error)
+        if future.done():
+            return
+        try:
+            end()
+        except BaseException:  # sys.exit() in a user's callback: the other futures must end, too
+            log.exception("a callback of a future tried to end the client's thread")
 
 
 def _closed() -> CallerError:

@@ -48,6 +48,7 @@ class Keeper:
         self._thread = LoopThread("qpu-sessions")
         self._lock = threading.Lock()
         self._started = False
+        self._closed = False
         self._channel: Channel | None = None
         self._renewals: dict[str, asyncio.Task[None]] = {}
 
@@ -55,19 +56,23 @@ class Keeper:
         """Renew a session's lease of so many seconds from now on."""
         lease = Lease(session_id, lease_s, time.monotonic())
         with self._lock:
+            if self._closed:  # while the session was opened
+                return
             if not self._started:
                 self._thread.start()
                 self._started = True
-        self._thread.soon(lambda: self._begin(lease))
+            self._thread.soon(lambda: self._begin(lease))
 
     def forget(self, session_id: str) -> None:
         """Renew a session no longer."""
-        if self._started:
-            self._thread.soon(lambda: self._end(session_id))
+        with self._lock:
+            if self._started:
+                self._thread.soon(lambda: self._end(session_id))
 
     def close(self) -> None:
-        """Renew nothing any more. May be called again; sessions stay open."""
+        """Renew nothing any more, for good. May be called again; sessions stay open."""
         with self._lock:
+            self._closed = True
             started, self._started = self._started, False
         if started:
             self._thread.stop(self._last)

@@ -48,7 +48,7 @@ class LoopThread:
 
         Raises CallerError: not running, in a forked process, or on the loop's own thread.
         """
-        self._refuse_after_fork()
+        self.refuse_after_fork()
         if self._loop is None:
             raise CallerError("this client is closed or not started", next_step="connect() again")
         if threading.current_thread() is self._thread:
@@ -58,7 +58,8 @@ class LoopThread:
             )
         return self._loop
 
-    def _refuse_after_fork(self) -> None:
+    def refuse_after_fork(self) -> None:
+        """Raises CallerError in a forked process, where nobody runs the loop."""
         if self._pid is not None and self._pid != os.getpid():
             raise CallerError(
                 f"this client belongs to process {self._pid}, and can't be used after a fork",
@@ -69,7 +70,7 @@ class LoopThread:
         """Run a coroutine on the loop and wait for it. Ctrl-C cancels it."""
         try:
             # Before the lock: a thread that the fork left behind may have had it.
-            self._refuse_after_fork()
+            self.refuse_after_fork()
             with self._lock:
                 future = asyncio.run_coroutine_threadsafe(work, self.check())
         except CallerError:
@@ -85,7 +86,7 @@ class LoopThread:
 
     def soon(self, callback: Callable[[], None]) -> None:
         """Call on the loop soon; may be used from the loop's thread as well."""
-        self._refuse_after_fork()
+        self.refuse_after_fork()
         with self._lock:
             if self._loop is None:
                 self.check()

@@ -72,9 +72,11 @@ class Submissions:
         senders = list(self._senders)
         for sender in senders:
             sender.cancel()
-        await asyncio.gather(*senders, return_exceptions=True)
-        while self._pending:
-            self._pending.popleft().answer.cancel()
+        try:
+            await asyncio.gather(*senders, return_exceptions=True)
+        finally:
+            while self._pending:
+                self._pending.popleft().answer.cancel()
 
     def _flush(self) -> None:
         self._flush_due = False

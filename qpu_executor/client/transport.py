@@ -1,7 +1,7 @@
 """HTTP over TCP or a unix socket, with kept connections: the only file that knows aiohttp.
 
 Failures of the connection leave as `NoAnswer`, everything that was answered as
-a `Reply`, whatever its status.
+a `Reply`, whatever its status; a client that was closed is its user's mistake.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from qpu_executor.client.credentials import Credentials
 from qpu_executor.client.problems import Reply
 from qpu_executor.client.protocol import ApiRequest
 from qpu_executor.client.retry import NoAnswer
+from qpu_executor.errors import CallerError
 
 CONNECT_S = 10.0
 ANSWER_S = 120.0
@@ -58,7 +59,7 @@ class Transport:
             await http.close()
 
     async def send(self, request: ApiRequest) -> Reply:
-        """One request, one reply. Raises NoAnswer."""
+        """One request, one reply. Raises NoAnswer, and CallerError once it is closed."""
         reply = await self._send_once(request)
         return await self._send_once(request) if self._asked_again(reply) else reply
 
@@ -66,7 +67,7 @@ class Transport:
     async def stream(self, request: ApiRequest) -> AsyncIterator[tuple[Reply, Pieces]]:
         """A reply whose body comes in pieces (the Reply's own body is empty unless an error).
 
-        Raises NoAnswer, also while the pieces are read.
+        Raises NoAnswer, also while the pieces are read, and CallerError once it is closed.
         """
         async with self._open(request, SILENCE_S) as response:
             body = b"" if response.status == 200 else await response.read()
@@ -86,15 +87,17 @@ class Transport:
     async def _open(
         self, request: ApiRequest, silence_s: float
     ) -> AsyncIterator[aiohttp.ClientResponse]:
+        headers = {**request.headers, **await self._credentials.headers()}
         if self._http is None:
-            raise NoAnswer("the client is closed", sent=False)
+            # No NoAnswer: it would be tried again for minutes.
+            raise CallerError("this client is closed or not started", next_step="connect() again")
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=silence_s)
         try:
             async with self._http.request(
                 request.method,
                 self.address.base + request.path,
                 data=request.body,
-                headers={**request.headers, **await self._credentials.headers()},
+                headers=headers,
                 timeout=timeout,
                 allow_redirects=False,
             ) as response:

@@ -124,10 +124,12 @@ class Waits:
         tasks = [task for task in (self._listener, self._settler) if task is not None]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for wait in self._waits.values():
-            wait.cancel()
-        self._waits.clear()
+        try:
+            await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            for wait in self._waits.values():
+                wait.cancel()
+            self._waits.clear()
 
     def _listen(self) -> None:
         if self._listener is None or self._listener.done():

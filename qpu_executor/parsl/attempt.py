@@ -139,7 +139,7 @@ class Attempt:
     def fail(self, error: BaseException) -> None:
         """Set the error, unless the attempt has ended."""
         try:
-            self.future.set_exception(error)
+            self.future.set_exception(as_exception(error))
         except InvalidStateError:
             return
 
@@ -170,3 +170,12 @@ class Attempt:
             }
             error.index = index  # type: ignore[attr-defined]
         return error
+
+
+def as_exception(error: BaseException) -> Exception:
+    """The error, so that Parsl hears of it: an app that fails with another kind never ends."""
+    if isinstance(error, Exception):
+        return error
+    found = RuntimeError(f"{type(error).__name__}: {error}")
+    found.__cause__ = error
+    return found

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from qpu_executor.client import TaskOrder
 from qpu_executor.errors import ConfigError, QpuExecutorError
-from qpu_executor.parsl.attempt import Attempt, TaskFutureLike
+from qpu_executor.parsl.attempt import Attempt, TaskFutureLike, as_exception
 from qpu_executor.parsl.building import build_programs
 from qpu_executor.parsl.cancelling import Canceller, CancelsTasks
 from qpu_executor.parsl.options import check_values
@@ -207,5 +207,5 @@ class Engine:
         try:
             outcome = partial(future.set_result, function())
         except BaseException as error:  # whatever it was, the future must end
-            outcome = partial(future.set_exception, error)
+            outcome = partial(future.set_exception, as_exception(error))
         self._completions.submit(outcome)

@@ -67,7 +67,7 @@ def _import(folder: Path, module_name: str, dotted: str) -> ModuleType:
             where=dotted,
             expected=f"a module in {folder} or an installed one",
         ) from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script that isn't meant to be imported
         raise _broken_import(module_name, error, dotted) from None
     if (folder / f"{top}.py").exists() or (folder / top / "__init__.py").exists():
         _ours[top] = str(folder)

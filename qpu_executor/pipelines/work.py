@@ -174,7 +174,7 @@ def _call(
             return function(**arguments, **(added or {}))
     except QpuExecutorError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # who calls sys.exit() ends the step, not its worker
         raise failure(
             f"{work.step.function} raised {type(error).__name__}: {error}",
             where=f"step {work.name}",

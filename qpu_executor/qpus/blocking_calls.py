@@ -51,7 +51,9 @@ class BlockingCalls:
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + deadline_s
         try:
-            await asyncio.wait_for(self._free.acquire(), deadline_s)
+            # Not `wait_for`, here and below: until Python 3.12 it may swallow a cancellation.
+            async with asyncio.timeout_at(ends_at):
+                await self._free.acquire()
         except TimeoutError:
             raise CallHungError(
                 f"all {self._limit} calls that may be under way at once hang"
@@ -67,10 +69,11 @@ class BlockingCalls:
             done.cancel()
             raise CallHungError(f"no thread can be started: {error}") from None
         try:
-            return await asyncio.wait_for(asyncio.shield(done), max(0.0, ends_at - loop.time()))
+            async with asyncio.timeout_at(ends_at):
+                return await asyncio.shield(done)
         except TimeoutError:
-            if done.done():  # the call itself raised a TimeoutError
-                raise
+            if done.done():  # it came just in time, or the call itself raised a TimeoutError
+                return done.result()
             self._give_up(done, late)
             raise CallHungError(f"no answer within {deadline_s:g} s") from None
         except asyncio.CancelledError:

@@ -101,7 +101,10 @@ class JobFollowing:
 
     async def _pause(self, seconds: float) -> None:
         try:
-            await asyncio.wait_for(self._nudged.wait(), seconds)
+            # Not `wait_for`: until Python 3.12 it may swallow a cancellation, and nobody
+            # would end us.
+            async with asyncio.timeout(seconds):
+                await self._nudged.wait()
         except TimeoutError:
             return
         self._nudged.clear()

@@ -129,11 +129,13 @@ class JobServiceQpu:
         tasks = [*self._following, *self._starting.values()]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        if sending is not None:
-            await sending.close()
-        self._jobs.clear()  # they are looked for again when it is open
-        self._chunks.let_go(_unanswered(_CLOSED))
+        try:
+            await asyncio.gather(*tasks, return_exceptions=True)
+            if sending is not None:
+                await sending.close()
+        finally:  # also where the manager doesn't wait for that any longer: nobody follows them
+            self._jobs.clear()  # they are looked for again when it is open
+            self._chunks.let_go(_unanswered(_CLOSED))
         if calls is not None:
             try:
                 await calls.run(self._service.close, deadline_s=_CLOSING_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import threading
 from collections.abc import AsyncGenerator
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from qpu_executor.client import keeper, waiting
+from qpu_executor.client import keeper, submitting, waiting
 from qpu_executor.client.address import parse_address
 from qpu_executor.client.async_client import AsyncClient
 from qpu_executor.client.client import Client
@@ -89,13 +90,86 @@ async def test_who_submits_while_the_client_closes_is_told(many: bool) -> None:
         await asyncio.get_running_loop().create_future()
 
     one._channel.call = silent  # type: ignore[method-assign]
-    submitting = asyncio.ensure_future(
+    submission = asyncio.ensure_future(
         one.submit_many([ORDER]) if many else one.submit_order(ORDER)
     )
     await asyncio.wait_for(asked.wait(), 10)
     await one.close()
     with pytest.raises(CallerError, match="closed while it submitted"):
-        await asyncio.wait_for(submitting, 10)
+        await asyncio.wait_for(submission, 10)
+
+
+async def test_who_asks_a_closed_client_is_told_at_once() -> None:
+    one = client()
+    await one._channel.transport.start()
+    await one.close()
+    with pytest.raises(CallerError, match="this client is closed"):
+        await asyncio.wait_for(one.qpus(), 60)  # an outage would be waited for longer
+    with pytest.raises(CallerError, match="this client is closed"):
+        await asyncio.wait_for(anext(one.events(after=0)), 60)
+
+
+async def test_a_client_whose_closing_is_cancelled_is_closed_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    released: list[bool] = []
+    one = AsyncClient(ADDRESS, on_close=lambda: released.append(True))
+    waits = one._waits = Waits(one._channel, 0)
+    await one._channel.transport.start()
+    asked = asyncio.Event()
+
+    async def silent(*_: Any, **__: Any) -> Any:
+        asked.set()
+        await asyncio.get_running_loop().create_future()
+
+    one._channel.call = silent  # type: ignore[method-assign]
+    monkeypatch.setattr(submitting, "REQUESTS_AT_ONCE", 1)
+    wait = one.end_of(7, None, None)
+    sent = asyncio.ensure_future(one.submit_order(ORDER))
+    await asyncio.wait_for(asked.wait(), 60)
+    waiting_behind = asyncio.ensure_future(one.submit_order(ORDER))
+    await asyncio.sleep(0)
+    closing = asyncio.ensure_future(one.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    await asyncio.wait({closing})
+    for submission in (sent, waiting_behind):
+        with pytest.raises(CallerError, match="closed while it submitted"):
+            await asyncio.wait_for(submission, 60)
+    await asyncio.wait({wait}, timeout=60)
+    assert wait.cancelled()
+    assert waits._closed
+    assert one._channel.transport._http is None
+    assert released == [True]
+
+
+async def test_waits_end_although_the_closing_of_their_stream_is_cancelled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def silent(*_: Any) -> AsyncGenerator[None, None]:
+        await asyncio.get_running_loop().create_future()
+        yield
+
+    monkeypatch.setattr(waiting, "follow", silent)
+    one = client()
+    waits = one._waits
+    assert waits is not None
+    wait = one.end_of(7, None, None)
+    await asyncio.sleep(0)
+    closing = asyncio.ensure_future(waits.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    await asyncio.wait({closing})
+    await asyncio.wait({wait}, timeout=60)
+    assert wait.cancelled()
+
+
+def test_a_session_that_was_opened_while_its_client_closed_is_renewed_by_nobody() -> None:
+    one = Keeper(ADDRESS, None)
+    one.close()
+    one.keep("s", 60.0)
+    assert one._thread._thread is None
+    one.forget("s")
 
 
 async def test_an_order_that_can_t_be_sent_keeps_no_other_one_back() -> None:
@@ -115,6 +189,9 @@ async def test_an_order_that_can_t_be_sent_keeps_no_other_one_back() -> None:
 
     class Here:
         """Calls at once, on this loop."""
+
+        def refuse_after_fork(self) -> None:
+            """It is no fork."""
 
         def soon(self, callback: Any) -> None:
             asyncio.get_running_loop().call_soon(callback)
@@ -160,18 +237,93 @@ def test_a_future_of_another_process_says_so_instead_of_waiting_for_ever() -> No
     assert isinstance(future.exception(), InternalError)
 
 
-def test_futures_end_although_the_client_can_t_be_closed_well(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def not_connected(monkeypatch: pytest.MonkeyPatch) -> Client:
+    """A client whose thread runs, as if it had said hello."""
+
     async def nothing(*_: Any) -> None:
         return None
 
+    one = Client(ADDRESS)
+    monkeypatch.setattr(one._client, "start", nothing)
+    return one.start()
+
+
+def test_an_order_after_a_fork_is_refused_although_others_wait_for_the_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = not_connected(monkeypatch)
+    held, let_go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        held.set()
+        let_go.wait()
+
+    one._thread.soon(hold)
+    held.wait()
+    waits = one.run_future(ORDER)
+    with monkeypatch.context() as child:
+        child.setattr(os, "getpid", lambda: -1)
+        with pytest.raises(CallerError, match="can't be used after a fork"):
+            one.run_future(ORDER).result(0)
+    let_go.set()
+    one.close()
+    assert isinstance(waits.exception(60), CallerError)
+
+
+def test_all_futures_end_although_callbacks_of_them_want_to_end_the_process(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = not_connected(monkeypatch)
+    futures = [TaskFuture(one) for _ in range(3)]
+    for future in futures:
+        one._orders._open.add(future)
+        future.add_done_callback(sys.exit)
+    one.close()
+    for future in futures:
+        assert isinstance(future.exception(60), CallerError)
+    assert "tried to end the client's thread" in caplog.text
+
+
+@pytest.mark.parametrize("cancelled", [True, False])
+def test_ctrl_c_in_the_middle_of_a_stream_stays_ctrl_c_and_ends_the_stream(
+    monkeypatch: pytest.MonkeyPatch, cancelled: bool
+) -> None:
+    one, waits, ended = not_connected(monkeypatch), threading.Event(), threading.Event()
+
+    async def stream() -> AsyncGenerator[int, None]:
+        yield 1
+        try:
+            waits.set()
+            await asyncio.get_running_loop().create_future()
+        finally:
+            for _ in range(5):  # as a connection that is closed
+                await asyncio.sleep(0)
+            ended.set()
+
+    def interrupted(work: Any) -> Any:
+        monkeypatch.undo()
+        step = asyncio.run_coroutine_threadsafe(work, one._thread.check())
+        assert waits.wait(60)
+        if cancelled:
+            step.cancel()
+        raise KeyboardInterrupt
+
+    items = one.iterate(stream())
+    assert next(items) == 1
+    monkeypatch.setattr(one, "call", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        next(items)
+    assert ended.is_set()
+    one.close()
+
+
+def test_futures_end_although_the_client_can_t_be_closed_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async def wrong(*_: Any) -> None:
         raise RuntimeError("cannot schedule new futures after interpreter shutdown")
 
-    one = Client(ADDRESS)
-    one._client.start = nothing  # type: ignore[method-assign,assignment]
-    one.start()
+    one = not_connected(monkeypatch)
     one._client.close = wrong  # type: ignore[method-assign]
     future = TaskFuture(one)
     one._orders._open.add(future)

@@ -386,3 +386,22 @@ def test_settings_are_refused_with_their_place(given, where, message):
         read_settings(JobServiceSettings, "q", given)
     assert caught.value.where == where
     assert message in str(caught.value)
+
+
+async def test_a_chunk_is_found_again_although_its_adapter_didn_t_close_in_time(tmp_path):
+    service = ScriptedService()
+    async with opened(service, tmp_path) as qpu:
+        await qpu.start(order())
+        waiting = asyncio.ensure_future(qpu.wait(ONE))
+        await asyncio.sleep(0)
+        async with qpu._sending._writing:  # as on a disk that hangs
+            closing = asyncio.ensure_future(qpu.close())
+            done, _ = await asyncio.wait({closing}, timeout=0.2)
+            assert not done
+            closing.cancel()
+            await asyncio.wait({closing})
+        assert (await asyncio.wait_for(waiting, 60)).kind is OutcomeKind.UNANSWERED
+        await qpu.open(VirtualClock(), tmp_path)
+        service.jobs["job-0"] = JobState.DONE
+        assert await qpu.ask(ONE) is None
+        assert (await asyncio.wait_for(qpu.wait(ONE), 60)).kind is OutcomeKind.FINISHED

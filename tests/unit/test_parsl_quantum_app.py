@@ -659,6 +659,22 @@ def test_classical_functions_run_in_this_process_and_are_told_about_once(load, c
     assert 'executors=["cpu"]' in told[0]
 
 
+def test_a_classical_function_that_exits_fails_its_own_future_only(load):
+    load(answering())
+
+    @parsl.python_app
+    def leaves():
+        raise SystemExit(3)
+
+    @parsl.python_app
+    def stays():
+        return 7
+
+    with pytest.raises(RuntimeError, match="SystemExit: 3"):
+        leaves().result(TIMEOUT)
+    assert stays().result(TIMEOUT) == 7
+
+
 def test_a_long_classical_function_keeps_no_quantum_task_back(load):
     load(answering())
     gate = threading.Event()

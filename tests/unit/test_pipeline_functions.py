@@ -77,6 +77,12 @@ def test_module_that_raises_shows_the_users_traceback_only(tmp_path: Path) -> No
     assert "importlib" not in text
 
 
+def test_module_that_exits_when_it_is_imported_is_said_to(tmp_path: Path) -> None:
+    (tmp_path / "pipe_script.py").write_text("import sys\nsys.exit(0)\n")
+    with pytest.raises(ConfigError, match="module 'pipe_script' can't be imported: SystemExit: 0"):
+        resolve(tmp_path, "pipe_script.main")
+
+
 def test_missing_import_inside_the_module_is_not_called_an_unknown_module(tmp_path: Path) -> None:
     (tmp_path / "pipe_d.py").write_text("import pipe_not_there\n")
     with pytest.raises(ConfigError, match="module 'pipe_d' can't be imported"):

@@ -229,6 +229,16 @@ def test_step_that_raises_fails_the_run_with_the_users_traceback(site: Site) -> 
     assert "qpu_executor/" not in text
 
 
+def test_step_that_calls_exit_has_failed_and_ends_no_worker(site: Site) -> None:
+    code = CODE.replace('raise ZeroDivisionError("broken on purpose")', "raise SystemExit(0)")
+    (site.folder / "run_steps.py").write_text(code)
+    (site.folder / "broken").write_text("")
+    summary = site.run()
+    assert summary.state == "failed"
+    (failed,) = [step for step in summary.steps if step.state is StepState.FAILED]
+    assert "run_steps.total raised SystemExit: 0" in str(failed.errors[0][1])
+
+
 def test_resumed_run_repeats_only_what_failed(site: Site) -> None:
     (site.folder / "broken").write_text("")
     first = site.run()

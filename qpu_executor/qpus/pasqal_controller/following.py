@@ -82,7 +82,9 @@ class Follower:
         pauses = self._pauses(job)
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(job.look_now.wait(), next(pauses))
+                # Not `wait_for`: until Python 3.12 it may swallow a cancellation.
+                async with asyncio.timeout(next(pauses)):
+                    await job.look_now.wait()
             job.look_now.clear()
             if job.ended or await self.look(job):
                 return
