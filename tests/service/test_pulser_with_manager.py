@@ -169,10 +169,10 @@ def test_a_job_that_runs_out_of_time_hides_no_other(manager, slow):
     batch = slow.submit(on_rehearsal(slow), open=True).batch_id
     done = slow.submit(on_rehearsal(slow), batch_id=batch, job_params=[{"runs": 5}], wait=True)
     with (
-        QPUConnection(manager.url, qpu="rehearsal", time_limit_s=280.0) as limited,
+        QPUConnection(manager.url, qpu="rehearsal", time_limit_s=900.0) as limited,
         QPUConnection(manager.url, qpu="rehearsal", job_class="production") as urgent,
     ):
-        late = limited.submit(on_rehearsal(limited), batch_id=batch, job_params=[{"runs": 900}])
+        late = limited.submit(on_rehearsal(limited), batch_id=batch, job_params=[{"runs": 2500}])
         (job,) = late.job_ids
         running(slow, job)
         ahead = urgent.submit(on_rehearsal(urgent), job_params=[{"runs": 3000}])
@@ -183,7 +183,7 @@ def test_a_job_that_runs_out_of_time_hides_no_other(manager, slow):
     assert slow.get_job_statuses(batch) == {done.job_ids[0]: JobStatus.DONE, job: JobStatus.ERROR}
     with pytest.raises(RemoteResultsError) as caught:
         _ = results.results
-    assert f"job {job} is ERROR (TimeLimit: 280 s" in str(caught.value.__cause__)
+    assert f"job {job} is ERROR (TimeLimit: 900 s" in str(caught.value.__cause__)
     assert list(results.get_available_results()) == done.job_ids
 
 
@@ -208,7 +208,7 @@ def test_some_jobs_are_cancelled_and_the_others_give_their_results(slow):
 
 
 def test_a_job_that_gave_way_is_paused_and_goes_on(manager, slow):
-    long = slow.submit(on_rehearsal(slow), job_params=[{"runs": 1000}])
+    long = slow.submit(on_rehearsal(slow), job_params=[{"runs": 3000}])
     (job,) = long.job_ids
     running(slow, job)
     with QPUConnection(manager.url, qpu="rehearsal", job_class="production") as urgent:
@@ -220,7 +220,7 @@ def test_a_job_that_gave_way_is_paused_and_goes_on(manager, slow):
         urgent.cancel_batch(first.batch_id)
     follow(slow, job, until=lambda event: event.state is TaskState.COMPLETED)
     assert long.get_batch_status() is BatchStatus.DONE
-    assert sum(long.results[0].final_bitstrings.values()) == 1000
+    assert sum(long.results[0].final_bitstrings.values()) == 3000
 
 
 def test_a_held_job_is_paused_until_it_is_released(slow):
