@@ -145,7 +145,7 @@ def test_estimate_and_test_only_submit_nothing(qpu: Verb, program: str) -> None:
 
 
 def test_begin_time_and_dependency_are_the_reasons_that_why_gives(qpu: Verb, program: str) -> None:
-    first = submitted(qpu, program, "-n", "20", "--begin", "now+2h")
+    first = submitted(qpu, program, "-n", "20", "--begin", "now+10h")
     second = submitted(
         qpu, program, "-n", "20", "--depends-on", f"afterany:{first}", "--time-limit", "10:00"
     )
@@ -161,17 +161,19 @@ def test_begin_time_and_dependency_are_the_reasons_that_why_gives(qpu: Verb, pro
 
 
 def test_requeued_task_ends_with_exactly_its_shots(manager: Any, qpu: Verb, program: str) -> None:
-    # Half a minute of real time: it still runs when the command comes.
-    task = submitted(qpu, program, "-n", "2400")
-    with manager.connect() as client:
-        for event in client.events(after=0):
-            if event.task == task and event.state == "RUNNING":
+    for shots in (800, 2400, 5000):  # seconds: time enough for a command, and again if it wasn't
+        task = submitted(qpu, program, "-n", str(shots))
+        with manager.connect() as client:
+            for event in client.events(after=0):
+                if event.task == task and event.state == "RUNNING":
+                    break
+            code, out, err = qpu("requeue", str(task))
+            if code == 0 or not client.task(task).refresh().state.is_final:
                 break
-    code, out, err = qpu("requeue", str(task))
     assert (code, err) == (0, "")
     assert out.startswith(f"task {task}: ")
     result = json.loads(qpu("result", str(task), "--wait", "--json")[1])
-    assert sum(result["counts"].values()) == 2400
+    assert sum(result["counts"].values()) == shots
 
 
 def test_reloaded_policy_applies_and_a_wrong_site_file_changes_nothing(

@@ -91,10 +91,10 @@ def test_old_tasks_are_exported_dropped_and_replayed_from_the_export(
     assert (code, "isn't there yet" in err) == (2, True), "an export is never written over"
     with served.connect() as client:
         with pytest.raises(TaskExpired, match=f"task {old.id}"):
-            client.task(old.id).result(timeout=30)
+            client.task(old.id).result(timeout=120)
         with pytest.raises(TaskExpired, match="new key"):
             client.submit_many([TaskOrder(program, 20, key="old")])
-        assert client.task(young.id).result(timeout=30).shots == 30
+        assert client.task(young.id).result(timeout=120).shots == 30
     code, _, err = run(capsys, "show", str(old.id), *at)
     assert code == 2
     assert "expired" in err

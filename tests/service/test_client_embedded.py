@@ -108,7 +108,7 @@ def test_a_child_that_died_is_reported_and_replaced_at_the_next_connection(child
     child[0] = GOOD.replace("select.select", "os.abort() #")
     dead = embedded.acquire(tmp_path)
     assert dead._process is not None
-    dead._process.wait(20)
+    dead._process.wait(60)
     assert "ended by signal 6" in str(dead.ended())
     child[0] = GOOD
     living = embedded.acquire(tmp_path)

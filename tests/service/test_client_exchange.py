@@ -644,19 +644,19 @@ def test_ten_thousand_futures_are_in_flight_on_one_thread(served, sync_client):
 
 def test_a_future_carries_the_refusal_and_cannot_be_cancelled_by_mistake(served, sync_client):
     refused = sync_client.run_future(order(job_class="unknown"))
-    assert isinstance(refused.exception(10), RequestRefused)
+    assert isinstance(refused.exception(60), RequestRefused)
     future = sync_client.run_future(order())
     assert not future.cancel()
     served.until(lambda: served.manager.tasks)
     served.finish(1)
-    assert future.result(10).task_id == 1
+    assert future.result(60).task_id == 1
 
 
 def test_closing_fails_the_futures_that_are_left(served):
     with connect(served.url) as client:
         future = client.run_future(order())
         served.until(lambda: served.manager.streams)
-    assert isinstance(future.exception(10), CallerError)
+    assert isinstance(future.exception(60), CallerError)
     assert isinstance(client.run_future(order()).exception(0), CallerError)
     client.close()
 
@@ -673,7 +673,7 @@ def test_ctrl_c_ends_a_wait_and_leaves_the_client_usable(served, sync_client):
     with pytest.raises(KeyboardInterrupt):
         task.result()
     served.finish(task.id)
-    assert task.result(10).shots == 10
+    assert task.result(60).shots == 10
 
 
 def test_a_callback_that_waits_on_the_clients_own_thread_is_refused(served, sync_client):
@@ -690,8 +690,8 @@ def test_a_callback_that_waits_on_the_clients_own_thread_is_refused(served, sync
     sync_client.run_future(order(shots=0)).add_done_callback(callback)
     future = sync_client.run_future(order(job_class="unknown"))
     future.add_done_callback(callback)
-    assert isinstance(future.exception(10), RequestRefused)
-    assert called.wait(10)
+    assert isinstance(future.exception(60), RequestRefused)
+    assert called.wait(60)
     assert all("callback" in str(error) for error in refusal)
 
 

@@ -41,8 +41,10 @@ qpus:
   rehearsal: {{kind: simulated-qpu, shot_rate_hz: 5, setup_s: 2}}
 """
 
-SHOTS = 1500
-"""300 s on the QPU, 8 s on the test's clock: time enough to kill somebody."""
+SHOTS = 4000
+"""800 s on the QPU, 20 s on the test's clock: time enough to kill somebody."""
+PIPELINE_SHOTS = 1600
+"""The same for each of three."""
 
 
 @pytest.fixture
@@ -286,7 +288,7 @@ steps:
     quantum: killed_steps.sequence
     with: {duration_ns: "${each}"}
     for_each: [200, 240, 280]
-    shots: 1000
+    shots: 1600
   total: {call: killed_steps.total, with: {results: "${sweep}"}}
 answer: ${total}
 """
@@ -325,6 +327,8 @@ def test_a_killed_pipeline_that_is_resumed_adopts_what_waits_runs_and_is_done(
         )
     document = json.loads(out or "null")
     assert document is not None, err
-    assert (document["state"], document["answer"]) == ("done", 3000)
+    assert (document["state"], document["answer"]) == ("done", 3 * PIPELINE_SHOTS)
     assert set(begun) <= {task["id"] for task in document["tasks"]}
-    assert [(state, shots) for _, state, shots in counted(manager)] == [("COMPLETED", 1000)] * 3
+    assert [(state, shots) for _, state, shots in counted(manager)] == [
+        ("COMPLETED", PIPELINE_SHOTS)
+    ] * 3

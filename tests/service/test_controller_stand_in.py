@@ -135,5 +135,5 @@ def test_it_kills_whom_it_is_told_to_once_the_job_is_made(controller: Controller
         job = {"nb_run": 1, "pulser_sequence": to_program(small_sequence()).content, "context": {}}
         with pytest.raises(http.client.RemoteDisconnected):
             asked(controller, "POST", "/jobs", job)
-        assert victim.wait(10) == -signal.SIGKILL
+        assert victim.wait(60) == -signal.SIGKILL
     assert asked(controller, "GET", "/jobs/0", None)[0] == 200

@@ -22,6 +22,8 @@ from qpu_executor.model.states import TaskState
 pytestmark = pytest.mark.timeout(600)
 
 QPU = {"QPU": 1}
+TIMEOUT_S = 150
+"""A worker that starts, or starts again, imports a lot first."""
 LIVE = (TaskState.HELD, TaskState.QUEUED, TaskState.RUNNING)
 
 
@@ -73,7 +75,7 @@ def builder():
 
 def until(condition):
     """Wait for a condition on the manager or on Dask, which can only be asked."""
-    deadline = time.monotonic() + 150
+    deadline = time.monotonic() + TIMEOUT_S
     while not condition():
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.02)
@@ -90,7 +92,7 @@ def test_a_hybrid_graph_gives_the_same_counts_for_the_same_seed(client):
     first = client.submit(sweep, atoms, resources=QPU)
     second = client.submit(sweep, atoms, resources=QPU)
     excited = client.submit(lambda result: sum(result.counts.values()), first)
-    assert excited.result(60) == 30
+    assert excited.result(TIMEOUT_S) == 30
     one, other = client.gather([first, second])
     assert isinstance(one, Result)
     assert one.counts == other.counts
@@ -109,7 +111,7 @@ def test_unknown_names_are_errors_before_anything_is_submitted(client):
 def test_a_builder_that_raises_shows_the_users_traceback_and_none_of_ours(client):
     future = client.submit(quantum_task(builder(), shots=1), 2, 10**6, resources=QPU)
     with pytest.raises(BuilderError, match="maximum duration allowed by the device") as caught:
-        future.result(60)
+        future.result(TIMEOUT_S)
     assert "sequence.add(" in caught.value.traceback_text
     ours = [frame for frame in caught.traceback if "qpu_executor" in str(frame.path)]
     assert len(ours) <= 1
@@ -119,7 +121,7 @@ def test_what_the_device_refuses_is_the_error_of_the_future(client):
     sweep = quantum_task(builder(), shots=1)
     future = client.submit(sweep, 2, layout=False, resources=QPU)
     with pytest.raises(ProgramRefused) as caught:
-        future.result(60)
+        future.result(TIMEOUT_S)
     assert caught.value.rule
 
 
@@ -127,7 +129,7 @@ def test_a_hundred_tasks_wait_on_two_threads_while_classical_tasks_go_on(client,
     sweep = quantum_task(builder(), shots=1, name="crowd")
     futures = client.map(sweep, [2] * 100, resources=QPU, pure=False)
     until(lambda: len(named(manager, "crowd")) == 100)
-    assert client.submit(pow, 2, 5, pure=False).result(60) == 32
+    assert client.submit(pow, 2, 5, pure=False).result(TIMEOUT_S) == 32
     assert not any(future.done() for future in futures)
     closed()
     results = client.gather(futures)
@@ -146,7 +148,7 @@ def test_cancelled_at_the_manager_it_is_the_error_of_the_future(client, manager,
     until(lambda: named(manager, "stopped"))
     named(manager, "stopped")[0].cancel()
     with pytest.raises(TaskCancelled):
-        future.result(60)
+        future.result(TIMEOUT_S)
 
 
 def test_a_killed_worker_costs_no_shot_its_tasks_are_adopted(client, manager, closed):
@@ -192,7 +194,7 @@ def test_killed_while_its_task_runs_the_task_is_adopted_too(client, manager):
     pid = client.run_on_scheduler(pid_of_owner)
     if pid is not None:
         os.kill(pid, signal.SIGKILL)
-    result = future.result(120)
+    result = future.result(TIMEOUT_S)
     assert [task.id for task in named(manager, "running")] == [result.task_id]
     assert sum(result.counts.values()) == 9
 
@@ -213,11 +215,11 @@ def test_a_cancelled_key_that_is_submitted_again_at_once_runs_once(client, manag
     until(lambda: not client.run_on_scheduler(known))
     # Dask's word that the key is cancelled comes to the client in its stream, and would
     # cancel the second too. What comes behind it in that stream says that it has come.
-    client.submit(int, key="behind the cancelling").result(120)
+    client.submit(int, key="behind the cancelling").result(TIMEOUT_S)
     second = client.submit(task, 2, resources=QPU, key="again-key")
     until(lambda: [one.state for one in named(manager, "again")][:1] == [TaskState.CANCELLED])
     closed()
-    assert second.result(120).shots == 8
+    assert second.result(TIMEOUT_S).shots == 8
     ended = [(one.state, one.info.shots_done) for one in named(manager, "again")]
     assert ended.count((TaskState.COMPLETED, 8)) == 1
     assert set(ended) == {(TaskState.CANCELLED, 0), (TaskState.COMPLETED, 8)}
@@ -230,7 +232,7 @@ def test_a_restart_of_all_workers_ends_what_waits_and_new_tasks_run(client, mana
     until(lambda: future.status == "cancelled")
     until(lambda: named(manager, "dropped")[0].state is TaskState.CANCELLED)
     closed()
-    result = client.submit(quantum_task(builder(), shots=3), 2, resources=QPU).result(60)
+    result = client.submit(quantum_task(builder(), shots=3), 2, resources=QPU).result(TIMEOUT_S)
     assert result.shots == 3
 
 

@@ -101,7 +101,7 @@ async def test_on_a_cluster_the_counts_are_those_of_an_emulation_here(short, tmp
             assert found.kind is OutcomeKind.REFUSED
             assert "AnalogDevice" in found.message
     left = [child for child in psutil.Process().children(recursive=True) if _of_farm(child)]
-    assert psutil.wait_procs(left, timeout=20)[1] == []
+    assert psutil.wait_procs(left, timeout=60)[1] == []
 
 
 def _of_farm(process):

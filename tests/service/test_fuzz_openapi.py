@@ -80,7 +80,7 @@ def document(fuzzed: Any) -> Any:
         done = client.submit(program, 10, session=session.id)
         done.result(timeout=120)
         held = client.submit(program, 10, held=True)
-    found = requests.get(f"{fuzzed.url}/openapi.json", timeout=10).json()
+    found = requests.get(f"{fuzzed.url}/openapi.json", timeout=60).json()
     del found["paths"][ENDLESS]
     real: dict[str, list[Any]] = {
         **{one: [done.id, held.id] for one in ("task_id", "task")},
@@ -133,7 +133,7 @@ def test_no_request_of_the_fuzzer_makes_the_manager_err(
     with requests.Session() as http:
 
         def ask(case: Any) -> None:
-            answer = case.call(headers=headers, session=http, timeout=20)
+            answer = case.call(headers=headers, session=http, timeout=60)
             answered[answer.status_code] += 1
             case.validate_response(answer, checks=CHECKS, headers=headers)
 

@@ -29,8 +29,8 @@ qpus:
   rehearsal: {{kind: simulated-qpu, shot_rate_hz: 5, setup_s: 2}}
 """
 
-SHOTS = 1000
-"""200 s on the QPU, 5 s on the test's clock: who looks late still sees it grow."""
+SHOTS = 2500
+"""500 s on the QPU, 13 s on the test's clock: who looks late still sees it grow."""
 
 
 @pytest.fixture(scope="module")

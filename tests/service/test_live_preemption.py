@@ -81,7 +81,7 @@ def assert_every_shot_once(result: Result, states: Sequence[ChunkState]) -> None
 def test_production_behind_a_long_development_task_starts_within_one_chunk(
     make_manager: Any, program: Program, distribution: Distribution
 ) -> None:
-    served = make_manager(site=site("", time_scale=40))
+    served = make_manager(site=site("", time_scale=20))
     served.start()
     with served.connect() as client:
         on_qpu = {"qpu": "rehearsal", "seed": 5}
@@ -135,7 +135,7 @@ def test_a_chunk_outlives_its_manager_where_the_qpu_remembers(
 
 
 def test_a_chunk_that_the_qpu_forgot_is_taken_again(make_manager: Any, program: Program) -> None:
-    served = make_manager(site=site("memory: none", time_scale=3))
+    served = make_manager(site=site("memory: none", time_scale=1))
     served.start()
     with served.connect() as client:
         task = client.submit(program, 100, qpu="rehearsal", job_class="production", seed=3)

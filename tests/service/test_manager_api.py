@@ -60,7 +60,7 @@ def test_same_key_same_task_another_body_is_refused(shared: Any, program: Progra
         second = client.submit(program, 21, key="k")
         assert second.id != first.id, "after CANCELLED a key starts a new generation"
         with pytest.raises(TaskCancelled):
-            first.result(timeout=10)
+            first.result(timeout=60)
         assert second.result(timeout=120).shots == 21
 
 

@@ -185,7 +185,7 @@ class History:
     def close(self) -> None:
         if self._manager is not None:
             self._manager.send_signal(signal.SIGTERM)
-            self._manager.wait(30)
+            self._manager.wait(60)
 
 
 def git(*words: str) -> bytes:

@@ -14,7 +14,7 @@ from qpu_executor.errors import ManagerUnreachable, ProgramRefused, RequestRefus
 from qpu_executor.model.states import TaskState
 from qpu_executor.parsl import QPUExecutor, cancel, quantum_app, retry_handler, task_id
 
-TIMEOUT = 90
+TIMEOUT = 150
 
 
 @pytest.fixture(scope="module")

@@ -169,10 +169,10 @@ def test_a_job_that_runs_out_of_time_hides_no_other(manager, slow):
     batch = slow.submit(on_rehearsal(slow), open=True).batch_id
     done = slow.submit(on_rehearsal(slow), batch_id=batch, job_params=[{"runs": 5}], wait=True)
     with (
-        QPUConnection(manager.url, qpu="rehearsal", time_limit_s=280.0) as limited,
+        QPUConnection(manager.url, qpu="rehearsal", time_limit_s=900.0) as limited,
         QPUConnection(manager.url, qpu="rehearsal", job_class="production") as urgent,
     ):
-        late = limited.submit(on_rehearsal(limited), batch_id=batch, job_params=[{"runs": 900}])
+        late = limited.submit(on_rehearsal(limited), batch_id=batch, job_params=[{"runs": 2500}])
         (job,) = late.job_ids
         running(slow, job)
         ahead = urgent.submit(on_rehearsal(urgent), job_params=[{"runs": 3000}])
@@ -183,7 +183,7 @@ def test_a_job_that_runs_out_of_time_hides_no_other(manager, slow):
     assert slow.get_job_statuses(batch) == {done.job_ids[0]: JobStatus.DONE, job: JobStatus.ERROR}
     with pytest.raises(RemoteResultsError) as caught:
         _ = results.results
-    assert f"job {job} is ERROR (TimeLimit: 280 s" in str(caught.value.__cause__)
+    assert f"job {job} is ERROR (TimeLimit: 900 s" in str(caught.value.__cause__)
     assert list(results.get_available_results()) == done.job_ids
 
 

@@ -84,6 +84,7 @@ class Site:
             if time.monotonic() > deadline:
                 outputs = "\n".join(one.read_text() for one in self.jobs.glob("slurm-*.out"))
                 raise AssertionError(f"{outputs}\n{self.cluster.log()}\n{self.manager.log}")
+            time.sleep(0.05)  # who asks without a pause keeps Slurm from its work
         return found
 
     def file(self, name: str) -> str:

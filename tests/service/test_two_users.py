@@ -24,7 +24,7 @@ KEPT_SITE = """
 manager:
   listen: {listen}
   store: store.sqlite
-  time_scale: 20
+  time_scale: 2
 policy: fifo
 default_class: development
 job_classes:

@@ -52,7 +52,7 @@ async def test_an_event_stream_that_is_cancelled_by_its_own_side_ends_the_waits(
     monkeypatch.setattr(waiting, "follow", broken)
     wait = client().end_of(7, None, None)
     with pytest.raises(InternalError, match="the event stream failed"):
-        await asyncio.wait_for(asyncio.shield(wait), 10)
+        await asyncio.wait_for(asyncio.shield(wait), 60)
 
 
 async def test_a_look_up_that_is_cancelled_by_its_own_side_ends_its_waits(
@@ -70,7 +70,7 @@ async def test_a_look_up_that_is_cancelled_by_its_own_side_ends_its_waits(
     wait = one.end_of(7, None, None)
     waits._look_up({7})
     with pytest.raises(InternalError, match="couldn't be used"):
-        await asyncio.wait_for(asyncio.shield(wait), 10)
+        await asyncio.wait_for(asyncio.shield(wait), 60)
     await one.close()
 
 
@@ -78,7 +78,7 @@ async def test_a_submission_that_is_cancelled_by_its_own_side_has_failed() -> No
     one = client()
     one._channel.call = cancelled_elsewhere  # type: ignore[method-assign]
     with pytest.raises(InternalError, match="the submission failed"):
-        await asyncio.wait_for(one.submit_order(ORDER), 10)
+        await asyncio.wait_for(one.submit_order(ORDER), 60)
 
 
 @pytest.mark.parametrize("many", [False, True])
@@ -93,10 +93,10 @@ async def test_who_submits_while_the_client_closes_is_told(many: bool) -> None:
     submission = asyncio.ensure_future(
         one.submit_many([ORDER]) if many else one.submit_order(ORDER)
     )
-    await asyncio.wait_for(asked.wait(), 10)
+    await asyncio.wait_for(asked.wait(), 60)
     await one.close()
     with pytest.raises(CallerError, match="closed while it submitted"):
-        await asyncio.wait_for(submission, 10)
+        await asyncio.wait_for(submission, 60)
 
 
 async def test_who_asks_a_closed_client_is_told_at_once() -> None:
@@ -201,9 +201,9 @@ async def test_an_order_that_can_t_be_sent_keeps_no_other_one_back() -> None:
         orders.add(ORDER, one, Here())  # type: ignore[arg-type]
     first, second = (asyncio.wrap_future(one) for one in found)
     with pytest.raises(InternalError, match="ZeroDivisionError"):
-        await asyncio.wait_for(first, 10)
+        await asyncio.wait_for(first, 60)
     with pytest.raises(CallerError, match="closed while it waited"):
-        await asyncio.wait_for(second, 10)
+        await asyncio.wait_for(second, 60)
 
 
 def test_a_callback_that_wants_to_end_the_process_ends_no_client(
@@ -221,7 +221,7 @@ def test_a_callback_that_wants_to_end_the_process_ends_no_client(
     answered: list[int] = []
     asking = threading.Thread(target=lambda: answered.append(thread.run(answer())), daemon=True)
     asking.start()
-    asking.join(10)
+    asking.join(60)
     assert answered == [7]
     thread.stop(nothing)
     assert "tried to end the client's thread" in caplog.text
@@ -329,7 +329,7 @@ def test_futures_end_although_the_client_can_t_be_closed_well(
     one._orders._open.add(future)
     one.close()
     with pytest.raises(CallerError):
-        future.result(10)
+        future.result(60)
 
 
 def test_a_renewal_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -360,7 +360,7 @@ def test_a_renewal_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch) ->
     one = Keeper(ADDRESS, None)
     one.keep("s", 0.05)
     try:
-        assert renewed.wait(10)
+        assert renewed.wait(60)
     finally:
         one.close()
 

@@ -54,7 +54,7 @@ class Bench:
         )
 
     async def next(self, number):
-        return [await asyncio.wait_for(self.events.get(), 10) for _ in range(number)]
+        return [await asyncio.wait_for(self.events.get(), 60) for _ in range(number)]
 
 
 @pytest_asyncio.fixture
@@ -105,7 +105,7 @@ async def test_a_chunk_that_waited_at_the_door_is_started_by_the_manager_that_le
         dispatcher.start("q", ORDER)
         await asyncio.sleep(0)
         leading.sure = False  # the store has fallen silent meanwhile
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await leading.asked.wait()
         assert not bench.qpu.orders
         following = dispatcher._followed[CHUNK]

@@ -195,5 +195,5 @@ def test_workers_end_when_their_owner_is_killed(tmp_path):
         workers = [psutil.Process(int(pid)) for pid in owner.stdout.readline().split()]
         assert len(workers) == 2
         owner.kill()
-    _, alive = psutil.wait_procs(workers, timeout=20)
+    _, alive = psutil.wait_procs(workers, timeout=60)
     assert alive == []

@@ -20,7 +20,7 @@ async def test_who_waits_when_a_chunk_is_begun_again_is_told_its_end() -> None:
     await asyncio.sleep(0)
     chunks.begin(CHUNK)
     chunks.end(CHUNK, DONE)
-    assert await asyncio.wait_for(waiting, 10) == DONE
+    assert await asyncio.wait_for(waiting, 60) == DONE
 
 
 async def test_what_is_let_go_of_is_not_known_and_who_waits_is_told() -> None:
@@ -29,5 +29,5 @@ async def test_what_is_let_go_of_is_not_known_and_who_waits_is_told() -> None:
     waiting = asyncio.ensure_future(chunks.wait(CHUNK))
     await asyncio.sleep(0)
     chunks.let_go(AWAY)
-    assert await asyncio.wait_for(waiting, 10) == AWAY
+    assert await asyncio.wait_for(waiting, 60) == AWAY
     assert CHUNK not in chunks

@@ -25,7 +25,7 @@ async def test_a_call_under_which_the_pool_is_closed_ends_with_that() -> None:
     await asyncio.sleep(0)
     await pool.close()
     with pytest.raises(WorkersClosedError, match="are closed"):
-        await asyncio.wait_for(call, 10)
+        await asyncio.wait_for(call, 60)
     with pytest.raises(WorkersClosedError, match="are closed"):
         await pool.run(time.sleep, None, 0)
 
@@ -60,7 +60,7 @@ async def test_calls_that_a_broken_pool_has_forgotten_are_made_again_in_one_othe
     monkeypatch.setattr(pool, "_new_pool", lambda: made.pop(0))
     await pool.open()
     calls = [asyncio.create_task(pool.run(time.sleep, None, 0)) for _ in range(2)]
-    assert await asyncio.wait_for(asyncio.gather(*calls), 10) == ["here", "here"]
+    assert await asyncio.wait_for(asyncio.gather(*calls), 60) == ["here", "here"]
     assert (broken.ended, well.ended) == (True, False)
     await pool.close()
 
@@ -73,7 +73,7 @@ async def test_a_program_is_not_to_blame_for_a_manager_that_stops_while_it_is_ch
         await asyncio.sleep(0)
     await checker.close()
     with pytest.raises(ManagerBusy, match="is stopping"):
-        await asyncio.wait_for(checking, 10)
+        await asyncio.wait_for(checking, 60)
 
 
 async def test_a_call_that_its_caller_gives_up_is_cancelled() -> None:
@@ -97,4 +97,4 @@ async def test_a_program_is_not_to_blame_for_an_adapter_that_is_closed_under_it(
     await preparing.close()
     for one in rebuilt:
         with pytest.raises(DeviceError, match="was closed before the program was sent"):
-            await asyncio.wait_for(one, 10)
+            await asyncio.wait_for(one, 60)

@@ -11,8 +11,6 @@ The tables lie in the first schema of the role's search path: each schema is a s
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +25,8 @@ from qpu_executor.errors import ConfigError, QpuExecutorError, StoreError
 from qpu_executor.manager.store import postgresql_errors, tables
 from qpu_executor.manager.store.database import not_restored
 from qpu_executor.manager.store.migrations import VERSION_TABLE
-from qpu_executor.manager.store.postgresql_lock import LOCK, AdvisoryLock, Connection
+from qpu_executor.manager.store.postgresql_holder import LOCK, session_name
+from qpu_executor.manager.store.postgresql_lock import AdvisoryLock
 from qpu_executor.manager.store.postgresql_patience import PatientConnection
 
 _OLDEST = 120000
@@ -113,7 +112,7 @@ class PostgresDatabase:
         return f"store postgresql://{user}{said['host'] or ''}{port}/{said['dbname'] or ''}"
 
     def lock(self) -> str | None:
-        """Take the lock without waiting. None, or who holds it since when.
+        """Take the lock without waiting for its holder's end. None, or who that is since when.
 
         Raises ManagerBusy where the database doesn't answer.
         """
@@ -243,7 +242,7 @@ class PostgresDatabase:
             what, expected, next_step = unfit
             raise StoreError(what, where=self.where, expected=expected, next_step=next_step)
 
-    def _connect(self, role: str, *, autocommit: bool = False) -> Connection:
+    def _connect(self, role: str, *, autocommit: bool = False) -> PatientConnection:
         """A new connection. Raises psycopg.Error, or ConfigError for the password's file."""
         milliseconds = {
             "lock_timeout": self._lock_timeout_s,
@@ -258,7 +257,7 @@ class PostgresDatabase:
             **self._libpq,
             **self._password(),
             "options": " ".join(given),
-            "application_name": f"{role} {socket.gethostname()[:20]}:{os.getpid()}",
+            "application_name": session_name(role),
         }
         made = PatientConnection.connect(**parameters, autocommit=autocommit)
         made.answer_s = self._lease_s / 2 if role == LOCK else ANSWER_S

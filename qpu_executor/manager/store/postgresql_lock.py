@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -20,27 +22,18 @@ from qpu_executor.errors import ManagerBusy, StoreError
 from qpu_executor.manager.store import postgresql_errors as errors
 from qpu_executor.manager.store.boottime import boottime_s
 from qpu_executor.manager.store.database import taken_over
+from qpu_executor.manager.store.postgresql_holder import CLASS, Holder, find_holder
+from qpu_executor.manager.store.postgresql_patience import PatientConnection
 
 log = logging.getLogger(__name__)
 
-_CLASS = 0x51505545
-"""'QPUE': tells our lock from others. Its second number stands for the schema."""
-
-_TRY = f"SELECT pg_try_advisory_lock({_CLASS}, hashtext(current_schema()))"
+_TRY = f"SELECT pg_try_advisory_lock({CLASS}, hashtext(current_schema()))"
 
 _IDLE = """
 SELECT set_config('idle_session_timeout', %s, false)
 FROM pg_settings WHERE name = 'idle_session_timeout'
 """
 """PostgreSQL 14 and later; before, only a lost connection ends a hanging manager's lock."""
-
-_HOLDER = f"""
-SELECT a.application_name, date_trunc('second', a.backend_start AT TIME ZONE 'UTC')::text
-FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid)
-WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2 AND l.classid = {_CLASS}
-  AND l.objid = (hashtext(current_schema())::bigint & 4294967295)::oid
-  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-"""  # noqa: S608
 
 _END_OLD_SESSION = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -53,21 +46,26 @@ WHERE datname = current_database() AND usename = current_user
   AND starts_with(application_name, 'qpu writer ' || left(current_schema(), 20) || ' ')
 """
 
-LOCK = "qpu manager"
-"""What the lock's session calls itself, before host and process."""
+_LET_GO_S = 10.0
+"""How long a close waits for the database to say that the lock is free."""
 
-Connection = psycopg.Connection[tuple[Any, ...]]
+_ENDING_S = 5.0
+"""How long we wait for the database to notice that the holder of the lock is gone."""
+
+_AGAIN_S = 0.05
 
 
 class AdvisoryLock:
     """`connect`: a new session, in autocommit mode. `lease_s`: after which silence it is ended."""
 
-    def __init__(self, connect: Callable[[], Connection], lease_s: float, where: str) -> None:
+    def __init__(
+        self, connect: Callable[[], PatientConnection], lease_s: float, where: str
+    ) -> None:
         self._connect = connect
         self._lease_s = lease_s
         self._where = where
         self._mutex = threading.Lock()
-        self._session: Connection | None = None
+        self._session: PatientConnection | None = None
         self._identity: tuple[Any, ...] | None = None
         self._confirmed_s = 0.0
         self._doubted = False
@@ -77,7 +75,10 @@ class AdvisoryLock:
         self._tell: Callable[[StoreError], None] = lambda error: None
 
     def acquire(self) -> str | None:
-        """Take the lock without waiting, and keep it. None, or who holds it since when.
+        """Take the lock, and keep it. None, or who holds it since when.
+
+        Waits for nobody who may still be there; for one that is gone, whose session the
+        database is about to end, a few seconds.
 
         Raises psycopg.Error where the database doesn't answer.
         """
@@ -91,7 +92,7 @@ class AdvisoryLock:
                     raise
                 if holder is not None:
                     session.close()
-                    return holder
+                    return holder.who
             elif self._thread is not None:
                 return None
         self._ended.clear()
@@ -100,13 +101,19 @@ class AdvisoryLock:
         return None
 
     def release(self) -> None:
-        """Let go. May be called twice."""
+        """Let go: nothing of ours writes any more. May be called twice.
+
+        The database ends a session some time after it was closed; so that the next one gets
+        the lock at once, it is given back first, where the database answers.
+        """
         self._ended.set()
         if self._thread is not None:
             self._thread.join()
             self._thread = None
         with self._mutex:
             if self._session is not None:
+                if not self._doubted:
+                    self._unlock(self._session)
                 self._session.close()
                 self._session = None
 
@@ -141,8 +148,8 @@ class AdvisoryLock:
     def holder(self) -> str | None:
         """Who has the lock since when; None if nobody has. Raises psycopg.Error."""
         with self._connect() as session:
-            held = session.execute(_HOLDER.encode()).fetchone() is not None
-            return self._holder(session) if held else None
+            found = find_holder(session)
+            return None if found is None else found.who
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         """Run a statement on the lock's session."""
@@ -187,7 +194,7 @@ class AdvisoryLock:
             try:
                 if self._identity is not None:
                     session.execute(_END_OLD_SESSION, self._identity[:2])
-                holder, own = self._take_again(session)
+                holder = self._take(session)
             except BaseException:
                 session.close()
                 raise
@@ -197,42 +204,37 @@ class AdvisoryLock:
             log.warning("the connection that holds the store's lock broke; it was taken again")
             return
         session.close()
-        if own:
+        if self._identity is not None and holder.is_session(*self._identity[:2]):
             raise ManagerBusy(
                 "the database hasn't noticed yet that the former connection is gone",
                 where=self._where,
             )
-        self._gone = taken_over(f"its lock is held by {holder}", self._where)
+        self._gone = taken_over(f"its lock is held by {holder.who}", self._where)
         raise self._gone
 
-    def _take_again(self, session: Connection) -> tuple[str | None, bool]:
-        """As `_take`; True if it is our own former session that still holds it."""
-        former = self._identity
-        holder = self._take(session)
-        if holder is None or former is None:
-            return holder, False
-        found = session.execute(
-            "SELECT 1 FROM pg_stat_activity WHERE pid = %s AND backend_start = %s", former[:2]
-        ).fetchone()
-        return holder, found is not None
+    def _take(self, session: PatientConnection) -> Holder | None:
+        """None, or who has the lock and may well keep it; a while later: or has ended."""
+        until_s = time.monotonic() + _ENDING_S
+        while not self._try(session):
+            holder = find_holder(session)
+            if (holder is not None and not holder.ended) or time.monotonic() > until_s:
+                return holder or Holder("another session of the database")
+            time.sleep(_AGAIN_S)
+        return None
 
-    def _take(self, session: Connection) -> str | None:
+    def _try(self, session: PatientConnection) -> bool:
         began_s = boottime_s()
         row = session.execute(_TRY.encode()).fetchone()
         if row is None or not row[0]:
-            return self._holder(session)
+            return False
         session.execute(_IDLE, (f"{max(1, round(self._lease_s * 1000))}ms",))
         self._identity = session.execute(
             "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
         ).fetchone()
         self._session, self._doubted, self._confirmed_s = session, False, began_s
-        return None
+        return True
 
-    def _holder(self, session: Connection) -> str:
-        row = session.execute(_HOLDER.encode()).fetchone()
-        if row is None or row[0] is None:
-            return "another session of the database"
-        name = str(row[0]).removeprefix(f"{LOCK} ")
-        host, _, pid = name.rpartition(":")
-        who = f"process {pid} on {host}" if host and pid.isdigit() else name
-        return f"{who} since {row[1]} UTC"
+    def _unlock(self, session: PatientConnection) -> None:
+        session.answer_s = _LET_GO_S
+        with suppress(psycopg.Error):  # then it goes with the session
+            session.execute("SELECT pg_advisory_unlock_all()")

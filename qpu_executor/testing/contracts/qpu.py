@@ -134,14 +134,18 @@ async def test_a_chunk_that_was_never_started_is_not_known(subject: Subject) -> 
 async def test_a_stopped_chunk_gives_the_shots_that_it_took_where_it_can(subject: Subject) -> None:
     if not subject.qpu.capabilities.partial_results:
         pytest.skip("no partial results")
-    one = subject.long_order()
-    await subject.qpu.start(one)
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(subject.qpu.wait(one.chunk), 0.2)
-    await subject.qpu.stop(one.chunk)
-    found = await subject.qpu.wait(one.chunk)
-    assert found.kind is OutcomeKind.STOPPED
-    assert 0 < found.shots < one.shots
+    for patience_s in (0.2, 2.0, 20.0):  # a machine may be slow to take its first shot
+        one = subject.long_order()
+        await subject.qpu.start(one)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(subject.qpu.wait(one.chunk), patience_s)
+        await subject.qpu.stop(one.chunk)
+        found = await subject.qpu.wait(one.chunk)
+        assert found.kind is OutcomeKind.STOPPED
+        assert found.shots < one.shots
+        if found.shots:
+            return
+    pytest.fail("a stopped chunk never has shots")
 
 
 async def test_what_a_machine_can_t_do_names_the_limit_behind_it(subject: Subject) -> None:
