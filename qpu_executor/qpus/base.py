@@ -90,7 +90,8 @@ class CalibrationStatus:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """`state` now, and the reason in words where it isn't UP.
+    """`state` now, and the reason in words where it isn't UP; where it is, what an operator
+    should look at all the same.
 
     `until`: when this is expected to change (None: unknown); it is looked at then.
     `outdated`: the device's limits aren't those that `capabilities` says any more, so it is

@@ -85,6 +85,9 @@ def test_programs_that_can_t_run_are_refused_at_submission_each_with_its_reason(
     with pytest.raises(ProgramRefused, match=r"AnalogDevice.*at least 5 um") as close:
         client.submit(too_close, SHOTS)
     assert close.value.rule == "min_atom_distance"
+    (qpu,) = client.qpus()
+    assert close.value.next_step is not None
+    assert close.value.next_step.endswith(f"qpu info {qpu.name} --device")
     with pytest.raises(ProgramRefused, match="AnalogDevice"):
         client.submit(small_sequence(pulser.MockDevice, duration_ns=9000), SHOTS)
     with pytest.raises(ProgramError):

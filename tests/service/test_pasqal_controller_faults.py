@@ -605,14 +605,40 @@ async def test_fewer_shots_a_run_than_were_planned_close_it_until_it_is_opened_a
     assert "at most 5 shots a run now" in health.reason
 
 
-async def test_a_device_that_nobody_can_read_leaves_the_last_one_in_force(
-    rig: Rig, order: Order
+async def test_a_device_that_nobody_can_read_leaves_the_last_one_in_force_and_is_told(
+    rig: Rig, order: Order, caplog: pytest.LogCaptureFixture
 ) -> None:
     qpu = await rig.qpu(specs_every_s=1e-6)
     before = await qpu.describe()
+    good = rig.machine.specs
     rig.machine.specs = {"name": "Nonsense"}
+    with caplog.at_level("WARNING"):
+        assert await qpu.describe() == before
+        assert (await run(qpu, order())).shots == 10
+    assert len([line for line in caplog.messages if "stays in force" in line]) == 1
+    health = await qpu.health()
+    assert health.state is QpuState.UP
+    assert "Pulser can't read the device" in health.reason
+    assert "next: mend it there" in health.reason
+    rig.machine.specs = good
     assert await qpu.describe() == before
-    assert (await run(qpu, order())).shots == 10
+    assert (await qpu.health()).reason == ""
+
+
+async def test_a_program_not_taken_under_a_device_that_nobody_can_read_is_the_controller_s_fault(
+    rig: Rig, order: Order
+) -> None:
+    qpu = await rig.qpu(specs_every_s=3600)
+    rig.machine.specs = {"name": "Nonsense"}
+    rig.fault(on=["create"], do="status", status=400)
+    for _ in range(2):
+        with pytest.raises(
+            DeviceError, match=r"doesn't take the program .*, and Pulser can't read"
+        ):
+            await qpu.start(order())
+    health = await qpu.health()
+    assert health.state is QpuState.DOWN
+    assert "takes no job" in health.reason
 
 
 # -- the manager starts again -----------------------------------------------------

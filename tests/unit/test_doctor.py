@@ -276,9 +276,12 @@ def test_each_qpu_says_how_it_is() -> None:
             a_qpu(state="DRAINING", status_reason="laser\nservice"),
             a_qpu(state="DOWN", status_reason="no answer"),
             a_qpu(calibration=late),
+            a_qpu(status_reason="its specification can't be read"),
         )
     )
-    assert [one.level for one in found] == [OK, WARNING, WRONG, WARNING]
+    levels, messages = zip(*((one.level, one.message) for one in found), strict=True)
+    assert levels == (OK, WARNING, WRONG, WARNING, WARNING)
+    assert "is up: its specification can't be read" in messages[-1]
     assert of(manager.qpus(Sight("u", a_sight().hello, ()))).level is WRONG
 
 

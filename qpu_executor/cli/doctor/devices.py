@@ -62,7 +62,7 @@ def drift(program: Program, sight: Sight, qpu: str | None) -> Iterable[Finding]:
         yield wrong(
             "program",
             f"{program.file} would be refused: {one_line(refusal.detail)}",
-            one_line(step) or "qpu info NAME --device",
+            one_line(step) or f"qpu info {mine[0].name if mine else 'NAME'} --device",
         )
     elif mine and program.sequence is not None:
         yield ok("program", f"{program.file} would be taken")

@@ -51,5 +51,7 @@ def qpus(sight: Sight) -> Iterable[Finding]:
             yield warning(about, f"{name} takes nothing new: {reason}", see)
         elif qpu.calibration is not None and qpu.calibration.overdue:
             yield warning(about, f"{name} is up, its calibration is overdue", see)
+        elif qpu.status_reason:
+            yield warning(about, f"{name} is up: {reason}", see)
         else:
             yield ok(about, f"{name} is up, {qpu.pending_job_count} tasks wait")

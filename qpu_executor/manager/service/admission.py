@@ -25,6 +25,21 @@ from qpu_executor.programs.program import Program, ProgramFacts
 from qpu_executor.programs.vendor_programs import VENDOR_KINDS
 from qpu_executor.qpus.checking import ProgramChecker
 
+_LIMITS_OF_A_DEVICE = (
+    "min_atom_distance",
+    "max_radial_distance",
+    "max_atom_num",
+    "max_sequence_duration",
+    "max_amp",
+    "max_abs_detuning",
+    "dimensions",
+    "min_layout_traps",
+    "max_layout_traps",
+    "min_layout_filling",
+    "max_layout_filling",
+)
+"""Rules that a sequence breaks by a number, which its device's specification bounds."""
+
 
 class Admission:
     """Checks a wanted task against the site. Holds no state but the site's classes and rights."""
@@ -179,7 +194,7 @@ class Admission:
                 where=refusal.where,
                 rule=getattr(refusal, "rule", None),
                 expected=refusal.expected,
-                next_step=refusal.next_step,
+                next_step=_next_step(refusal, qpu),
             ) from None
 
     async def _check(self, program: Program, shots: int, qpu: Qpu) -> ProgramFacts | None:
@@ -214,11 +229,19 @@ def _refusal_of_all(refusals: dict[str, ProgramError]) -> ProgramError:
     """One error for a program that no candidate takes: the only one, or all in one text."""
     if not refusals:
         return ProgramRefused("this site has no QPU", next_step="ask the site's operators")
-    first = next(iter(refusals.values()))
+    name, first = next(iter(refusals.items()))
     if len(refusals) == 1 or len({str(one) for one in refusals.values()}) == 1:
+        first.next_step = _next_step(first, name)
         return first
     return ProgramRefused(
         "no QPU takes this program: " + " | ".join(f"{q}: {e}" for q, e in refusals.items()),
         rule=getattr(first, "rule", None),
         next_step="see `qpu info` for the devices",
     )
+
+
+def _next_step(refusal: ProgramError, qpu: str) -> str | None:
+    """What to do about it; where only a number is in the way: look up the device's limits."""
+    if refusal.next_step or getattr(refusal, "rule", None) not in _LIMITS_OF_A_DEVICE:
+        return refusal.next_step
+    return f"build it within the limits of the device: qpu info {qpu} --device"

@@ -359,7 +359,13 @@ class PasqalController:
         if refusal.answer.status not in _PROGRAM_REFUSED:
             error = self._wrong(f"the controller takes no job now ({refusal})")
             return self._not_taken(order, error)
-        if await device.read():
+        try:
+            changed = await device.read()
+        except DeviceError as error:
+            # Nobody can say whether the program fits: that is no fault of the task's.
+            message = f"the controller doesn't take the program ({refusal}), and {error.message}"
+            return self._not_taken(order, self._wrong(message, error.next_step))
+        if changed:
             await self._preparing.prepare(order.program, device.text)
             return self._wrong("the device changed while the chunk was sent; it is sent again")
         return ProgramRefused(
@@ -382,7 +388,7 @@ class PasqalController:
             reason = f"its device takes at most {most} shots a run now; chunks are planned anew"
             return Health(QpuState.DOWN, reason, outdated=True)
         refusing = None if self._clock is None else self._refusing.health(self._clock.now())
-        return refusing or Health(QpuState.UP)
+        return refusing or Health(QpuState.UP, device.trouble)
 
     def _down(self, reason: str) -> Health:
         """It may be back any moment: it is looked at again soon."""

@@ -19,7 +19,7 @@ from qpu_executor.qpus.pasqal_controller.connection import (
     NotAllowedError,
     NotSentError,
 )
-from qpu_executor.qpus.pasqal_controller.messages import NonsenseError, read_specs
+from qpu_executor.qpus.pasqal_controller.messages import NonsenseError, read_specs, shortened
 from qpu_executor.qpus.pasqal_controller.preparing import Preparing
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 class PublishedDevice:
     """`fields`: of `text`, parsed once (they are looked at between two chunks); not to be changed.
 
-    `seconds`: a clock that counts seconds. `max_age_s`: how old `text` may get.
+    `seconds`: a clock that counts seconds. `max_age_s`: how old `text` may get. `trouble`: why
+    it is older, and what to do about that ("": it isn't).
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class PublishedDevice:
         max_age_s: float,
     ) -> None:
         self.fields: dict[str, Any] = {}
+        self.trouble = ""
         self._text = ""
         self._name = name
         self._connection = connection
@@ -66,7 +68,7 @@ class PublishedDevice:
             except DeviceError as error:
                 if not self.text:
                     raise
-                log.warning("the device's last specification stays in force: %s", error)
+                self._stays_in_force(error)
 
     async def read(self) -> bool:
         """Read it now; True if it has changed. Raises DeviceError."""
@@ -82,13 +84,27 @@ class PublishedDevice:
             if reason is not None:
                 raise self._wrong(
                     f"Pulser can't read the device that the controller publishes: {reason}",
-                    "install the version of Pulser that it was written with",
+                    f"mend it there, or install the Pulser that wrote it ({_written_with(text)})",
                 )
         changed = text != self._text
         if changed:
             self.recall(text)
         self._read_at = self._seconds()
+        self.trouble = ""
         return changed
+
+    def _stays_in_force(self, error: DeviceError) -> None:
+        """Say so where it is news: it is read again for every chunk until that works."""
+        advice = f"; next: {error.next_step}" if error.next_step else ""
+        trouble = f"the device's last specification stays in force: {error.message}{advice}"
+        if trouble != self.trouble:
+            log.warning("QPU %s: %s", self._name, trouble)
+        self.trouble = trouble
 
     def _wrong(self, message: str, next_step: str | None = None) -> DeviceError:
         return DeviceError(message, where=f"QPU {self._name}", next_step=next_step)
+
+
+def _written_with(device: str) -> str:
+    version = json.loads(device).get("pulser_version")
+    return shortened(version, 20) if isinstance(version, str) else "it doesn't say which"
