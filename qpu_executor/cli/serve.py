@@ -24,6 +24,7 @@ from qpu_executor.cli.collector import sparing_the_queue
 from qpu_executor.cli.server_files import check_password_file, check_site_file, check_tls, placed
 from qpu_executor.cli.server_parts import Parts, build_parts, missing_server_extra
 from qpu_executor.errors import ConfigError, OperatorError, QpuExecutorError
+from qpu_executor.manager.service.clock_watch import watch_clock
 from qpu_executor.settings import SiteSettings, StoreSettings, embedded_site, read_site
 
 log = logging.getLogger("qpu_executor.serve")
@@ -116,6 +117,7 @@ async def _serve(
     if not await _first_in_line(parts, stop):
         return
     async with parts.running() as urls:
+        clock = asyncio.create_task(watch_clock(parts.manager.clock))
         with sparing_the_queue(lambda: len(live)):
             tell({"url": urls[0], "pid": os.getpid()})
             log.info("listening on %s", ", ".join(urls))
@@ -126,6 +128,7 @@ async def _serve(
             await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
             for waiter in waiters:
                 waiter.cancel()
+        clock.cancel()
         log.info("stopping")
     if parts.manager.loop.failure is not None:
         raise parts.manager.loop.failure

@@ -34,6 +34,11 @@ class HealthOut(Answer):
     host_now: datetime | None = Field(
         default=None, description="the clock of the manager's host; `now` may run faster"
     )
+    clock_ahead_s: float = Field(
+        default=0.0,
+        description="how far `now` is ahead of that (negative: behind) although it should be "
+        "the same",
+    )
 
 
 class CapacityOut(Answer):

@@ -7,6 +7,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -264,6 +265,18 @@ def test_clocks_that_differ_are_told(ahead_s: float | None, level: Level, said: 
 
 def test_a_slow_answer_isn_t_taken_for_a_wrong_clock() -> None:
     assert manager.clocks(a_sight(ahead_s=4.0, ahead_within_s=4.0)).level is OK
+
+
+@pytest.mark.parametrize(
+    ("clock_ahead_s", "said"),
+    [(0.3, []), (34560000.0, ["400-00:00:00 ahead of"]), (-7200.0, ["2:00:00 behind"])],
+)
+def test_a_manager_whose_own_clock_is_off_is_told(clock_ahead_s: float, said: list[str]) -> None:
+    seen = a_sight()
+    seen = replace(seen, hello=seen.hello.model_copy(update={"clock_ahead_s": clock_ahead_s}))
+    found = list(manager.own_clock(seen))
+    assert [one.level for one in found] == [WRONG] * len(said)
+    assert all(text in one.message for one, text in zip(found, said, strict=True))
 
 
 def test_each_qpu_says_how_it_is() -> None:

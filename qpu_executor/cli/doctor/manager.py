@@ -37,6 +37,17 @@ def clocks(sight: Sight) -> Finding:
     return (wrong if off_s >= WRONG_SKEW_S else warning)("clock", text, step)
 
 
+def own_clock(sight: Sight) -> Iterable[Finding]:
+    """The manager's own clock, which is never set, against that of its host."""
+    ahead_s = sight.hello.clock_ahead_s
+    if abs(ahead_s) < WRONG_SKEW_S:
+        return
+    side = "ahead of" if ahead_s > 0 else "behind"
+    text = f"the manager's own clock is {duration(abs(ahead_s))} {side} that of its host"
+    step = "see docs/operations/clocks.md, or ask the site's operators"
+    yield wrong("clock", text, step)
+
+
 def qpus(sight: Sight) -> Iterable[Finding]:
     """Each QPU: whether it takes tasks, and until when its calibration is overdue."""
     if not sight.qpus:

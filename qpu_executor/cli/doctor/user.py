@@ -94,6 +94,7 @@ class UserSetup:
         self.seen = look(self.address, tuple(self.programs), self.qpu)
         yield manager.who_answers(self.seen)
         yield manager.clocks(self.seen)
+        yield from manager.own_clock(self.seen)
 
     def _of_the_manager(self) -> Iterable[Finding]:
         seen = self.seen

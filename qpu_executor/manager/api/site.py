@@ -13,6 +13,7 @@ from qpu_executor.manager.api.context import Asked, Context
 from qpu_executor.manager.api.parameters import QpuName
 from qpu_executor.manager.api.qpu_views import Surroundings, qpu_fields, qpu_out
 from qpu_executor.manager.api.views import moment
+from qpu_executor.manager.service.clock import ahead_of_host_s
 from qpu_executor.wire.site import (
     HealthOut,
     JobClassList,
@@ -40,6 +41,7 @@ async def health(asked: Asked) -> HealthOut:
         now=moment(manager.clock.now()),
         versions=dict(versions()),
         host_now=datetime.now(UTC),
+        clock_ahead_s=ahead_of_host_s(manager.clock),
         session_leases=True,
     )
 

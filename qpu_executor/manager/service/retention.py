@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from qpu_executor.errors import QpuExecutorError
 from qpu_executor.manager.auth.caller import Caller
 from qpu_executor.manager.service.audit import who_of
+from qpu_executor.manager.service.clock import ahead_of_host_s
 from qpu_executor.manager.service.ledger import Ledger
 from qpu_executor.manager.service.loop import DecisionLoop
 from qpu_executor.manager.service.site_policy import SitePolicy
@@ -228,8 +229,13 @@ class Retention:
         await self._clock.sleep_until(after(self._clock.now(), PAUSE_S))
 
     def _remembered(self, age_s: float) -> Instant:
-        """That long ago, or as long as what was used then matters to shares and budgets."""
-        return after(self._clock.now(), -max(age_s, self._policy().memory_s))
+        """That long ago, or as long as what was used then matters to shares and budgets.
+
+        By the host's clock where the manager's is ahead of it: what is dropped doesn't come back
+        once somebody finds out that a clock was wrong.
+        """
+        too_far_s = max(0.0, ahead_of_host_s(self._clock))
+        return after(self._clock.now(), -too_far_s - max(age_s, self._policy().memory_s))
 
     def _needed(self) -> set[int]:
         """Tasks that live ones wait for, or waited for."""
