@@ -94,10 +94,11 @@ class Machine:
             job.ending.set()
 
     def executions(self) -> list[dict[str, Any]]:
-        """The ledger: one entry for each job that was run."""
+        """The ledger: one entry for each job that was run; none that is half there."""
         if not self._ledger.exists():
             return []
-        return [json.loads(line) for line in self._ledger.read_text("utf-8").splitlines()]
+        whole, _, _ = self._ledger.read_text("utf-8").rpartition("\n")
+        return [json.loads(line) for line in whole.splitlines()]
 
     def _run(self) -> None:
         while True:
