@@ -49,14 +49,16 @@ def check_socket(address: Address) -> None:
     except OSError as error:
         if error.errno == errno.EACCES:
             message = f"this user may not reach the socket {address.socket_path}"
+            next_step = "ask the site's operators who may"
         else:
+            # A service's directory under /run goes, and comes back, with the service.
             message = (
-                f"there is no socket {address.socket_path} on this host: an embedded "
-                "manager serves the host it runs on, and ends with its owner"
+                f"there is no socket {address.socket_path} on this host: the manager there has "
+                "ended or is being restarted, or it is another host's"
             )
-        raise ManagerUnreachable(
-            message,
-            where=address.url,
-            next_step="for several hosts start one with: qpu serve --site configs/site.yaml "
-            "--listen http://HOST:PORT, and set QPU_MANAGER to it",
-        ) from None
+            next_step = (
+                "try again in a moment; an embedded manager ends with its owner, and serves its "
+                "host alone: for several start one with: qpu serve --site configs/site.yaml "
+                "--listen http://HOST:PORT, and set QPU_MANAGER to it"
+            )
+        raise ManagerUnreachable(message, where=address.url, next_step=next_step) from None

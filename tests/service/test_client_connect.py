@@ -104,6 +104,13 @@ def test_an_embedded_manager_is_let_go_when_hello_fails(monkeypatch, tmp_path):
     assert released == [child]
 
 
+def test_who_finds_no_socket_of_a_service_is_told_to_try_again(tmp_path):
+    with pytest.raises(ManagerUnreachable, match="is being restarted") as caught:
+        connect(f"unix://{tmp_path}/manager.sock")
+    assert caught.value.next_step is not None
+    assert caught.value.next_step.startswith("try again in a moment")
+
+
 def test_an_embedded_manager_that_ended_is_not_waited_for(url, monkeypatch):
     monkeypatch.delenv("QPU_MANAGER", raising=False)
     gone = ManagerUnreachable("it has ended")
