@@ -68,16 +68,13 @@ ODD: Any = object()
         ChunkOutcome(FINISHED, health=Health(UP, calibration=ODD)),
         ChunkOutcome(FINISHED, health=Health(UP, calibration=CalibrationStatus("e", due_at=ODD))),
     ],
-    ids=str,
 )
 def test_outcome_that_can_t_be_is_named(said: Any) -> None:
     with pytest.raises((TypeError, ValueError, AttributeError)):
         sound_outcome(said)
 
 
-@pytest.mark.parametrize(
-    "said", [ODD, DeviceDescription(ODD), DeviceDescription("d", ODD)], ids=str
-)
+@pytest.mark.parametrize("said", [ODD, DeviceDescription(ODD), DeviceDescription("d", ODD)])
 def test_description_that_can_t_be_is_named(said: Any) -> None:
     with pytest.raises(TypeError, match="device"):
         sound_description(said)
