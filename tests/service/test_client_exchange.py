@@ -387,7 +387,7 @@ async def test_nobody_at_the_address_says_what_to_type():
 
 
 async def test_a_missing_socket_is_an_error_at_once(tmp_path):
-    with pytest.raises(ManagerUnreachable, match="an embedded manager .* serves its host alone"):
+    with pytest.raises(ManagerUnreachable, match=r"an embedded manager .* serves its host alone"):
         await aconnect(f"unix://{tmp_path}/none.sock", wait_s=1000)
 
 
