@@ -35,7 +35,9 @@ def test_what_lasts_beside_a_long_queue_is_frozen_until_the_queue_is_short() -> 
 
 
 def test_afterwards_collections_freeze_nothing() -> None:
+    gc.collect()
+    at_rest = gc.get_freeze_count()  # Python 3.12 itself spares some
     with sparing_the_queue(lambda: MANY):
         pass
     gc.collect()
-    assert gc.get_freeze_count() == 0
+    assert gc.get_freeze_count() == at_rest
