@@ -45,8 +45,10 @@ def program() -> Program:
 
 
 @pytest.fixture
-def manager(make_manager: Callable[..., Any]) -> Any:
-    served = make_manager(site=SITE)
+def manager(make_manager: Callable[..., Any], request: pytest.FixtureRequest) -> Any:
+    """Its clock is 20 times as fast as real time, or as the test says."""
+    time_scale = getattr(request, "param", 20)
+    served = make_manager(site=SITE.replace("time_scale: 20", f"time_scale: {time_scale}"))
     served.start()
     return served
 
@@ -79,11 +81,10 @@ def test_linger_ends_after_its_seconds_and_is_charged(manager: Any, program: Pro
         assert line.usage_qpu_s < 1.01 * (shots_s + thought.total_seconds())
 
 
+@pytest.mark.parametrize("manager", [2], indirect=True)  # its linger outlasts any pause of ours
 def test_next_iteration_of_a_lingering_session_goes_before_what_waits(
-    make_manager: Callable[..., Any], program: Program
+    manager: Any, program: Program
 ) -> None:
-    manager = make_manager(site=SITE.replace("time_scale: 20", "time_scale: 2"))
-    manager.start()  # its linger outlasts whatever keeps this test from going on
     with manager.connect() as client:
         session = client.open_session("loop", terms=SessionTerms(linger_s=600))
         client.submit(program, 5, session=session.id).result(timeout=120)
@@ -148,6 +149,7 @@ def to_order(program: Program, shots: int, session: str) -> TaskOrder:
     return TaskOrder(program, shots, session=session)
 
 
+@pytest.mark.parametrize("manager", [2], indirect=True)  # what is kept outlasts the commands
 def test_verbs_open_show_keep_release_and_close(
     qpu: Verb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
